@@ -1,0 +1,81 @@
+"""Building blocks of the small network: convolution, normalization, residual block, space to depth."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+NEGATIVE_SLOPE = 0.01
+"""Slope of LeakyReLU below zero, as in the paper's network and nnU-Net."""
+
+
+class SequenceNorm(nn.Module):
+    """Instance normalization whose scale and shift depend on the sequence an image is of.
+
+    The convolutions are shared by all sequences; these ``2 * channels`` numbers per sequence are all
+    that tells FLAIR from T2, so that one encoder can read both without guessing the contrast.
+
+    Args:
+        channels: number of channels C.
+        sequences: number of sequences.
+    """
+
+    def __init__(self, channels: int, sequences: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(sequences, channels))
+        self.bias = nn.Parameter(torch.zeros(sequences, channels))
+
+    def forward(self, features: Tensor, sequence: Tensor) -> Tensor:
+        """Normalize features ``(N, C, D, H, W)`` of images of ``sequence`` ``(N,)``, an index."""
+        rows, channels, depth, height, width = features.shape
+        # One row of N * C channels: batch normalization then normalizes each row's channel by itself,
+        # with a scale per row, in a single pass.
+        flat = features.reshape(1, rows * channels, depth, height, width)
+        weight, bias = self.weight[sequence].flatten(), self.bias[sequence].flatten()
+        return F.batch_norm(flat, None, None, weight, bias, training=True).view_as(features)
+
+
+def convolution(inputs: int, outputs: int, kernel: int = 3, stride: int = 1) -> nn.Conv3d:
+    """A convolution that keeps the size (up to its stride); a norm follows, so it has no bias."""
+    return nn.Conv3d(inputs, outputs, kernel, stride, padding=kernel // 2, bias=False)
+
+
+class EncoderBlock(nn.Module):
+    """Residual block of two 3x3x3 convolutions with ``SequenceNorm`` and LeakyReLU (He et al. 2016)."""
+
+    def __init__(self, channels: int, sequences: int) -> None:
+        super().__init__()
+        self.conv1, self.norm1 = convolution(channels, channels), SequenceNorm(channels, sequences)
+        self.conv2, self.norm2 = convolution(channels, channels), SequenceNorm(channels, sequences)
+
+    def forward(self, features: Tensor, sequence: Tensor) -> Tensor:
+        """``(N, C, D, H, W)`` to the same shape."""
+        inner = F.leaky_relu(self.norm1(self.conv1(features), sequence), NEGATIVE_SLOPE)
+        return F.leaky_relu(self.norm2(self.conv2(inner), sequence) + features, NEGATIVE_SLOPE)
+
+
+class DecoderBlock(nn.Module):
+    """Residual block of two 3x3x3 convolutions with InstanceNorm and LeakyReLU."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv1, self.norm1 = convolution(channels, channels), nn.InstanceNorm3d(channels, affine=True)
+        self.conv2, self.norm2 = convolution(channels, channels), nn.InstanceNorm3d(channels, affine=True)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """``(B, C, D, H, W)`` to the same shape."""
+        inner = F.leaky_relu(self.norm1(self.conv1(features)), NEGATIVE_SLOPE)
+        return F.leaky_relu(self.norm2(self.conv2(inner)) + features, NEGATIVE_SLOPE)
+
+
+def space_to_depth(image: Tensor) -> Tensor:
+    """``(N, 1, D, H, W)`` to ``(N, 8, D/2, H/2, W/2)``: each 2x2x2 cube becomes eight channels."""
+    rows, _, depth, height, width = image.shape
+    cubes = image.reshape(rows, depth // 2, 2, height // 2, 2, width // 2, 2)
+    return cubes.permute(0, 2, 4, 6, 1, 3, 5).reshape(rows, 8, depth // 2, height // 2, width // 2)
+
+
+def depth_to_space(features: Tensor) -> Tensor:
+    """``(B, 8 * C, D, H, W)`` to ``(B, C, 2D, 2H, 2W)``: the inverse of ``space_to_depth`` for C channels."""
+    rows, channels, depth, height, width = features.shape
+    cubes = features.reshape(rows, channels // 8, 2, 2, 2, depth, height, width)
+    return cubes.permute(0, 1, 5, 2, 6, 3, 7, 4).reshape(rows, channels // 8, 2 * depth, 2 * height, 2 * width)

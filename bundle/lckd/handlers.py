@@ -1,0 +1,41 @@
+"""What a person watching a training sees."""
+
+from ignite.engine import Engine, Events
+from tqdm import tqdm
+
+
+class ProgressHandler:
+    """Progress bar over all iterations of a training: loss, learning rate, time left.
+
+    Args:
+        smoothing: weight of the newest loss in the running mean that is shown.
+    """
+
+    def __init__(self, smoothing: float = 0.02) -> None:
+        self.smoothing = smoothing
+        self.losses: dict[str, float] = {}
+
+    def attach(self, engine: Engine) -> None:
+        """Show the bar from the start of ``engine``, a trainer, to its end."""
+        engine.add_event_handler(Events.STARTED, self.start)
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self.advance)
+        engine.add_event_handler(Events.COMPLETED | Events.TERMINATE | Events.EXCEPTION_RAISED, self.stop)
+
+    def start(self, engine: Engine) -> None:
+        """Open the bar, at the iteration that a resumed training has reached."""
+        total = engine.state.max_epochs * engine.state.epoch_length
+        self.bar = tqdm(total=total, unit="it", desc="training", mininterval=5.0, dynamic_ncols=True)
+
+    def advance(self, engine: Engine) -> None:
+        """Take the losses of an iteration."""
+        for name, value in engine.state.output.items():
+            self.losses[name] = self.losses.get(name, value) * (1 - self.smoothing) + value * self.smoothing
+        shown = {name: f"{value:.3f}" for name, value in self.losses.items()}
+        self.bar.set_postfix(shown | {"lr": f"{engine.optimizer.param_groups[0]['lr']:.1e}"}, refresh=False)
+        self.bar.update(engine.state.iteration - self.bar.n)
+
+    def stop(self, engine: Engine, error: BaseException | None = None) -> None:
+        """Close the bar; an error that ended the training goes on."""
+        self.bar.close()
+        if error is not None:
+            raise error

@@ -1,0 +1,85 @@
+"""Probabilities of a whole study: windows where it must be, features kept where it can be."""
+
+import itertools
+import math
+from collections.abc import Iterable, Mapping
+
+import torch
+from monai.inferers import SlidingWindowInferer
+from torch import Tensor
+
+from lckd.network import LCKDNet
+from lckd.sequences import SEQUENCES
+
+
+def padded_size(size: Iterable[int], divisor: int) -> tuple[int, ...]:
+    """The smallest multiples of ``divisor`` that hold ``size``."""
+    return tuple(math.ceil(side / divisor) * divisor for side in size)
+
+
+def availability_of(subset: Iterable[str]) -> Tensor:
+    """``(1, 4)`` boolean availability of a subset."""
+    chosen = tuple(subset)
+    return torch.tensor([[sequence in chosen for sequence in SEQUENCES]])
+
+
+def encode_study(network: LCKDNet, image: Tensor, availability: Tensor) -> dict[str, list[Tensor]]:
+    """Features of each available sequence of one study, to be decoded for any subset of them.
+
+    Args:
+        network: in evaluation mode.
+        image: ``(1, 4, D, H, W)``, sides divisible by the encoder's ``divisor``.
+        availability: ``(1, 4)`` boolean.
+
+    Returns:
+        Per sequence its features ``(1, C, d, h, w)`` at every scale.
+    """
+    scales = network.encode(image, availability)
+    names = [sequence for sequence, available in zip(SEQUENCES, availability[0].tolist(), strict=True) if available]
+    return {name: [scale[row : row + 1] for scale in scales] for row, name in enumerate(names)}
+
+
+def decode_subset(network: LCKDNet, features: Mapping[str, list[Tensor]], subset: Iterable[str]) -> Tensor:
+    """Logits ``(1, 3, D, H, W)`` for ``subset`` from the features of ``encode_study``."""
+    chosen = [features[sequence] for sequence in SEQUENCES if sequence in tuple(subset)]
+    availability = availability_of(subset).to(chosen[0][0].device)
+    return network.decode([torch.cat(scale) for scale in zip(*chosen, strict=True)], availability)[0]
+
+
+class StudyInferer(SlidingWindowInferer):
+    """Whole study in one window where it fits, else MONAI's sliding window.
+
+    Args:
+        window: largest window in voxels per axis; None takes a study of any size in one window.
+        overlap: fraction that neighbouring windows share.
+        divisor: the encoder's; windows are padded to its multiples.
+        flips: average over the eight flips of the axes (test-time augmentation, 8 times the work).
+    """
+
+    def __init__(
+        self,
+        window: int | tuple[int, int, int] | None = 192,
+        overlap: float = 0.25,
+        divisor: int = 16,
+        flips: bool = False,
+    ) -> None:
+        self.window, self.divisor, self.flips = window, divisor, flips
+        super().__init__(roi_size=-1, sw_batch_size=1, overlap=overlap, mode="gaussian")
+
+    def __call__(  # type: ignore[override]
+        self, inputs: Tensor, network: torch.nn.Module, availability: Tensor | None = None
+    ) -> Tensor:
+        """Logits ``(B, 3, D, H, W)`` of ``inputs`` ``(B, 4, D, H, W)``; with ``flips``, their mean."""
+        axes = [axes for count in range(4 if self.flips else 1) for axes in itertools.combinations((2, 3, 4), count)]
+        total = torch.zeros(())
+        for flip in axes:
+            flipped = torch.flip(inputs, flip) if flip else inputs
+            logits = self._infer(flipped, network, availability)
+            total = total + (torch.flip(logits, flip) if flip else logits)
+        return total / len(axes)
+
+    def _infer(self, inputs: Tensor, network: torch.nn.Module, availability: Tensor | None) -> Tensor:
+        whole = padded_size(inputs.shape[2:], self.divisor)
+        limit = whole if self.window is None else torch.broadcast_to(torch.tensor(self.window), (3,)).tolist()
+        self.roi_size = tuple(min(side, most) for side, most in zip(whole, limit, strict=True))
+        return super().__call__(inputs, network, availability)

@@ -1,0 +1,159 @@
+"""One training step, and what feeds it: subsets, patches by seed, progress."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from ignite.engine import Engine, Events
+from monai.engines import SupervisedTrainer
+from monai.transforms import Compose
+from monai.utils import convert_to_tensor
+from torch import Tensor, nn
+from torch.utils.data import Dataset
+
+from lckd.election import Election
+from lckd.losses import DistillationLoss, SegmentationLoss
+from lckd.network import LCKDNet
+
+
+class SubsetSampler:
+    """Draws which of its available sequences each study may use in an iteration.
+
+    Draws depend on the seed and the iteration alone, so that a resumed training draws the same.
+
+    Args:
+        seed: of the generator.
+        full_iterations: every sequence is used until then (the paper's first phase).
+        full: a draw may be all the sequences a study has; False is the paper's second phase.
+    """
+
+    def __init__(self, seed: int = 0, full_iterations: int = 0, full: bool = True) -> None:
+        self.seed, self.full_iterations, self.full = seed, full_iterations, full
+
+    def __call__(self, availability: Tensor, iteration: int) -> Tensor:
+        """A random non-empty subset, each equally likely, of every row of ``availability`` ``(B, 4)``."""
+        if iteration <= self.full_iterations:
+            return availability
+        generator = np.random.default_rng((self.seed, iteration))
+        drawn = torch.zeros_like(availability)
+        for row, available in enumerate(availability):
+            sequences = available.nonzero().flatten()
+            last = 2 ** len(sequences) - (1 if self.full or len(sequences) == 1 else 2)
+            bits = int(generator.integers(1, last, endpoint=True))
+            drawn[row, [int(index) for bit, index in enumerate(sequences) if bits >> bit & 1]] = True
+        return drawn
+
+
+class PatchDataset(Dataset):
+    """Random patches of cached studies; which ones depends on the seed and the epoch alone.
+
+    Args:
+        data: the data list.
+        studies: the same studies, preprocessed.
+        augmentation: random transforms of a study to a patch.
+        length: patches per epoch.
+        seed: of everything random.
+    """
+
+    def __init__(
+        self,
+        data: Sequence[Mapping],
+        studies: Sequence[Mapping],
+        augmentation: Sequence[Callable],
+        length: int,
+        seed: int = 0,
+    ) -> None:
+        self.data, self.studies, self.length, self.seed, self.epoch = data, studies, length, seed, 1
+        self.augmentation = Compose(augmentation)
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __getitem__(self, index: int) -> Any:
+        """Patch ``index`` of the epoch; every study is used once before one is used again."""
+        position = (self.epoch - 1) * self.length + index
+        turn, place = divmod(position, len(self.studies))
+        study = int(np.random.default_rng((self.seed, turn)).permutation(len(self.studies))[place])
+        self.augmentation.set_random_state(seed=(self.seed * 1_000_003 + position) % 2**32)
+        return self.augmentation(self.studies[study])
+
+
+class EpochHandler:
+    """Tells the ``PatchDataset`` which epoch starts."""
+
+    def __init__(self, dataset: PatchDataset) -> None:
+        self.dataset = dataset
+
+    def attach(self, engine: Engine) -> None:
+        """Set the epoch before its data loader is made."""
+        engine.add_event_handler(Events.EPOCH_STARTED, self)
+
+    def __call__(self, engine: Engine) -> None:
+        """Set the epoch."""
+        self.dataset.epoch = engine.state.epoch
+
+
+class TrainingNetwork(nn.Module):
+    """An ``LCKDNet`` as training sees it; wrap this one for distributed training."""
+
+    def __init__(self, network: LCKDNet) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, image: Tensor, availability: Tensor) -> tuple[list[Tensor], Tensor]:
+        """Logits of all supervised scales and the deepest features ``(N, C, d, h, w)``."""
+        features = self.network.encode(image, availability)
+        return self.network.decode(features, availability), features[-1]
+
+
+class TrainingStep:
+    """One step: draw subsets, encode and decode, segmentation and distillation loss, optimizer.
+
+    Give it to MONAI's ``SupervisedTrainer`` as ``iteration_update``, with a ``TrainingNetwork``.
+
+    Args:
+        subsets: draws the subset of each study.
+        election: knows the teachers.
+        distillation_weight: of the distillation loss; the paper's is 0.1.
+        precision: ``bf16`` for automatic mixed precision, ``fp32`` for none.
+    """
+
+    def __init__(
+        self,
+        subsets: SubsetSampler,
+        election: Election,
+        distillation_weight: float = 0.1,
+        precision: str = "bf16",
+    ) -> None:
+        self.subsets, self.election, self.distillation_weight = subsets, election, distillation_weight
+        self.amp = {"bf16": True, "fp32": False}[precision]
+        self.segmentation_loss, self.distillation_loss = SegmentationLoss(), DistillationLoss()
+
+    def __call__(self, engine: SupervisedTrainer, batch: Mapping[str, Tensor]) -> dict[str, float]:
+        """Train on a batch: ``image`` ``(B, 4, D, H, W)``, ``availability`` ``(B, 4)``, ``label`` regions.
+
+        Returns:
+            The losses: ``loss``, ``segmentation`` and ``distillation``.
+        """
+        device = engine.state.device
+        image, target, availability = (
+            convert_to_tensor(batch[key], track_meta=False, device=device) for key in ("image", "label", "availability")
+        )
+        subset = self.subsets(availability, engine.state.iteration)
+        network = engine.network
+        network.train()
+        engine.optimizer.zero_grad(set_to_none=True)
+        with torch.autocast(torch.device(device).type, torch.bfloat16, enabled=self.amp):
+            logits, features = network(image, subset)
+        segmentation = self.segmentation_loss(logits, target)
+        teachers, weights = self.election.teachers(target, features.shape[2:])
+        distillation = self.distillation_loss(features, subset, teachers, weights)
+        loss = segmentation + self.distillation_weight * distillation
+        loss.backward()
+        engine.optimizer.step()
+        return {
+            "loss": loss.item(),
+            "segmentation": segmentation.item(),
+            "distillation": distillation.item(),
+        }
