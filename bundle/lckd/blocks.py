@@ -4,8 +4,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-NEGATIVE_SLOPE = 0.01
-"""Slope of LeakyReLU below zero, as in the paper's network and nnU-Net."""
+
+def activate(features: Tensor) -> Tensor:
+    """LeakyReLU of slope 0.01, as in the paper's network and nnU-Net."""
+    return F.leaky_relu(features, 0.01)
 
 
 class SequenceNorm(nn.Module):
@@ -49,8 +51,8 @@ class EncoderBlock(nn.Module):
 
     def forward(self, features: Tensor, sequence: Tensor) -> Tensor:
         """``(N, C, D, H, W)`` to the same shape."""
-        inner = F.leaky_relu(self.norm1(self.conv1(features), sequence), NEGATIVE_SLOPE)
-        return F.leaky_relu(self.norm2(self.conv2(inner), sequence) + features, NEGATIVE_SLOPE)
+        inner = activate(self.norm1(self.conv1(features), sequence))
+        return activate(self.norm2(self.conv2(inner), sequence) + features)
 
 
 class DecoderBlock(nn.Module):
@@ -63,8 +65,8 @@ class DecoderBlock(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """``(B, C, D, H, W)`` to the same shape."""
-        inner = F.leaky_relu(self.norm1(self.conv1(features)), NEGATIVE_SLOPE)
-        return F.leaky_relu(self.norm2(self.conv2(inner)) + features, NEGATIVE_SLOPE)
+        inner = activate(self.norm1(self.conv1(features)))
+        return activate(self.norm2(self.conv2(inner)) + features)
 
 
 def space_to_depth(image: Tensor) -> Tensor:

@@ -5,16 +5,40 @@ from collections.abc import Sequence
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lckd.blocks import NEGATIVE_SLOPE, DecoderBlock, depth_to_space
+from lckd.blocks import DecoderBlock, activate, depth_to_space
 from lckd.sequences import REGIONS, SEQUENCES
 
 
+class DecoderLevel(nn.Module):
+    """Fuses the sequences at one scale, adds what comes from the deeper one and refines it.
+
+    Args:
+        width: channels at this scale.
+        deeper: channels of the scale below, None at the deepest.
+        blocks: residual blocks.
+    """
+
+    def __init__(self, width: int, deeper: int | None, blocks: int) -> None:
+        super().__init__()
+        self.fusion = nn.Conv3d(len(SEQUENCES) * width, width, 1)
+        self.up = nn.Identity() if deeper is None else nn.Conv3d(deeper, width, 1)
+        self.norm = nn.InstanceNorm3d(width, affine=True)
+        self.stage = nn.Sequential(*(DecoderBlock(width) for _ in range(blocks)))
+
+    def forward(self, features: Tensor, deeper: Tensor | None) -> Tensor:
+        """``(B, 4, C, d, h, w)`` and the deeper level's result to ``(B, C, d, h, w)``."""
+        fused = self.fusion(features.flatten(1, 2))
+        if deeper is not None:
+            fused = fused + F.interpolate(self.up(deeper), size=fused.shape[2:], mode="trilinear")
+        return self.stage(activate(self.norm(fused)))
+
+
 class Decoder(nn.Module):
-    """Fuses the sequences at every scale and walks from the deepest to the finest.
+    """Walks from the deepest scale to the finest.
 
     Args:
         widths: channels of the encoder per scale, finest first.
-        blocks: residual blocks per scale.
+        blocks: residual blocks per scale, finest first.
         full_resolution: the finest scale is the image's own, as in the encoder.
     """
 
@@ -26,19 +50,12 @@ class Decoder(nn.Module):
     ) -> None:
         super().__init__()
         self.full_resolution = full_resolution
-        count = len(SEQUENCES)
-        self.fusions = nn.ModuleList(nn.Conv3d(count * width, width, 1) for width in widths)
-        self.ups = nn.ModuleList(
-            nn.Conv3d(coarse, fine, 1) for fine, coarse in zip(widths[:-1], widths[1:], strict=True)
+        deeper = [*widths[1:], None]
+        self.levels = nn.ModuleList(
+            DecoderLevel(*level) for level in reversed(list(zip(widths, deeper, blocks, strict=True)))
         )
-        self.norms = nn.ModuleList(nn.InstanceNorm3d(width, affine=True) for width in widths)
-        self.stages = nn.ModuleList(
-            nn.Sequential(*(DecoderBlock(width) for _ in range(number)))
-            for width, number in zip(widths, blocks, strict=True)
-        )
-        regions = len(REGIONS)
-        self.head = nn.Conv3d(widths[0], regions if full_resolution else 8 * regions, 1)
-        self.side_heads = nn.ModuleList(nn.Conv3d(width, regions, 1) for width in widths[1:-1])
+        self.head = nn.Conv3d(widths[0], len(REGIONS) * (1 if full_resolution else 8), 1)
+        self.side_heads = nn.ModuleList(nn.Conv3d(width, len(REGIONS), 1) for width in widths[1:-1])
 
     def forward(self, features: list[Tensor]) -> list[Tensor]:
         """Logits of the regions.
@@ -50,15 +67,14 @@ class Decoder(nn.Module):
             Logits ``(B, 3, D, H, W)`` at the image's resolution, then those of the coarser scales but
             the deepest, for deep supervision.
         """
-        fused = [fusion(scale.flatten(1, 2)) for fusion, scale in zip(self.fusions, features, strict=True)]
-        current, sides = fused[-1], []
-        for scale in reversed(range(len(fused))):
-            if scale < len(fused) - 1:
-                raised = self.ups[scale](current)
-                current = fused[scale] + F.interpolate(raised, size=fused[scale].shape[2:], mode="trilinear")
-            current = F.leaky_relu(self.norms[scale](current), NEGATIVE_SLOPE)
-            current = self.stages[scale](current)
-            if 0 < scale < len(fused) - 1:
-                sides.append(self.side_heads[scale - 1](current))
-        logits = self.head(current)
-        return [logits if self.full_resolution else depth_to_space(logits), *reversed(sides)]
+        deeper: Tensor | None = None
+        decoded: list[Tensor] = []
+        for step, level in enumerate(self.levels):
+            deeper = level(features[len(features) - 1 - step], deeper)
+            decoded.insert(0, deeper)
+        logits = self.head(decoded[0])
+        outputs = [logits if self.full_resolution else depth_to_space(logits)]
+        if self.training:
+            for scale, head in enumerate(self.side_heads):
+                outputs.append(head(decoded[scale + 1]))
+        return outputs

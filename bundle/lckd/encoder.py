@@ -2,10 +2,9 @@
 
 from collections.abc import Sequence
 
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lckd.blocks import NEGATIVE_SLOPE, EncoderBlock, SequenceNorm, convolution, space_to_depth
+from lckd.blocks import EncoderBlock, SequenceNorm, activate, convolution, space_to_depth
 from lckd.sequences import SEQUENCES
 
 
@@ -59,7 +58,7 @@ class Encoder(nn.Module):
         features = image if self.full_resolution else space_to_depth(image)
         scales: list[Tensor] = []
         for down, norm, stage in zip(self.downs, self.norms, self.stages):  # noqa: B905 - TorchScript
-            features = F.leaky_relu(norm(down(features), sequence), NEGATIVE_SLOPE)
+            features = activate(norm(down(features), sequence))
             for block in stage:
                 features = block(features, sequence)
             scales.append(features)

@@ -2,7 +2,7 @@
 
 import itertools
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import torch
 from monai.inferers import SlidingWindowInferer
@@ -13,8 +13,17 @@ from lckd.sequences import SEQUENCES
 
 
 def padded_size(size: Iterable[int], divisor: int) -> tuple[int, ...]:
-    """The smallest multiples of ``divisor`` that hold ``size``."""
-    return tuple(math.ceil(side / divisor) * divisor for side in size)
+    """The smallest multiples of ``divisor``, two at least, that hold ``size``.
+
+    One would leave a single voxel at the deepest scale, which no instance norm can normalize.
+    """
+    return tuple(max(math.ceil(side / divisor), 2) * divisor for side in size)
+
+
+def padding(size: Sequence[int], divisor: int) -> list[int]:
+    """What ``torch.nn.functional.pad`` adds behind each axis to reach ``padded_size``."""
+    widths = [full - side for side, full in zip(size, padded_size(size, divisor), strict=True)]
+    return [pad for width in reversed(widths) for pad in (0, width)]
 
 
 def availability_of(subset: Iterable[str]) -> Tensor:

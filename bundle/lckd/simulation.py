@@ -23,7 +23,7 @@ HEAD_MM: Final = (144.0, 176.0, 144.0)
 MIN_VOXELS: Final = 16
 """Smallest number of voxels along an axis that still shows ventricles and a tumour."""
 
-DRAWN_TUMOUR_ML: Final = (15.0, 180.0)
+DRAWN_TUMOUR_ML: Final = (20.0, 180.0)
 """Range of the whole tumours that are drawn, and the largest that can be asked for is twice its end; in the head frame."""
 
 MIN_TUMOUR_VOXELS: Final = 20
@@ -55,19 +55,21 @@ class Tissue:
 
 
 TISSUES: Final = {
-    "csf": Tissue(4300, 329, 1.00, 0.00, 0.05, 0.0),
-    "grey": Tissue(1197, 83, 0.86, 0.03, 0.05, 0.0),
-    "white": Tissue(646, 70, 0.77, 0.01, 0.05, 0.0),
-    "vessel": Tissue(1440, 120, 0.70, 1.50, 0.10, 0.0),
-    "oedema": Tissue(1350, 150, 0.90, 0.01, 0.12, 0.12),
-    "enhancing tumour": Tissue(1300, 125, 0.90, 0.40, 0.15, 0.12),
-    "necrotic core": Tissue(1900, 190, 0.95, 0.04, 0.20, 0.18),
+    "csf": Tissue(4300, 2000, 1.00, 0.00, 0.05, 0.0),
+    "grey": Tissue(1197, 89, 0.86, 0.02, 0.08, 0.0),
+    "white": Tissue(646, 71, 0.77, 0.01, 0.08, 0.0),
+    "vessel": Tissue(1440, 60, 0.95, 2.00, 0.10, 0.0),
+    "oedema": Tissue(1200, 155, 0.90, 0.01, 0.22, 0.12),
+    "enhancing tumour": Tissue(1200, 125, 0.90, 0.40, 0.28, 0.12),
+    "necrotic core": Tissue(1600, 170, 0.95, 0.02, 0.40, 0.18),
 }
 """Tissues at 1.5 T.
 
 T1 of grey and white matter: Wright et al. 2008 (MAGMA 21:121); of CSF: Rooney et al. 2007 (Magn Reson Med 57:308).
-T2 and proton density of the three: Kwan, Evans and Pike 1999 (IEEE TMI 18:1085, BrainWeb). Oedema and tumour: inside
-the wide published ranges, chosen such that each label's z-scores in the four sequences match annotated gliomas.
+T2 of grey and white matter: midway between Kwan, Evans and Pike 1999 (BrainWeb, IEEE TMI 18:1085), who also give the
+proton densities, and Stanisz et al. 2005 (Magn Reson Med 54:507); of CSF about 2 s. A vessel's short T2 stands for its
+flow void. Oedema and tumour: inside the wide published ranges, chosen such that each label's z-scores in the four
+sequences match annotated gliomas.
 """
 
 
@@ -116,7 +118,7 @@ def simulate_study(
         shape: voxels along x, y, z; the brain fills this field of view whatever its size.
         spacing_mm: voxel size along x, y, z.
         seed: of anatomy, tumour and acquisition together.
-        tumour_volume_ml: approximate volume of the whole tumour; drawn between 15 and 180 ml of a full-size head
+        tumour_volume_ml: approximate volume of the whole tumour; drawn between 20 and 180 ml of a full-size head
             if None.
 
     Raises:
@@ -262,37 +264,41 @@ _DEEP_GREY: Final = (
 
 
 def _anatomy(head: _Head, plan: "_TumourPlan", rng: Generator) -> _Anatomy:
-    size = rng.uniform(0.95, 1.0, 3).tolist()
+    size = rng.uniform(0.92, 1.0, 3).tolist()
     x, y, z = (p / s + 2.0 * head.field(rng, 25) for p, s in zip(head.points, size, strict=True))
     cerebrum, cerebellum, stem = _hulls(x, y, z)
     inner, near = _displaced((x, y, z), plan)
     across = inner[0] + 1.0 * head.field(rng, 20)
 
-    atrophy = rng.uniform(0.6, 1.5)
-    gap = atrophy * np.exp(0.3 * head.field(rng, 12)) * (1 - 0.8 * near)
-    folds = np.minimum.reduce([_gyri(head, inner, cerebrum, rng), _fissure(across, inner), _sylvian(inner)])
+    gap = rng.uniform(0.25, 0.7) * np.exp(0.3 * head.field(rng, 12)) * (1 - 0.8 * near)
+    rim = rng.uniform(0.0, 1.2)
+    fissure = _fissure(across, inner)
+    gyri = _gyri(head, inner, np.minimum(cerebrum, 2 + 2.2 * fissure), rng)
+    folds = np.minimum.reduce([gyri, fissure, _sylvian(inner)])
     folia = _folia(cerebellum, y, z)
     h = head.resolution_mm
     tissue = np.maximum.reduce(
-        [_ribbon(cerebrum, folds, 0.9 * gap, h), _ribbon(cerebellum, folia, 0.35, h), _inside(stem, h)]
+        [_ribbon(cerebrum - rim, folds, gap, h), _ribbon(cerebellum, folia, 0.4, h), _inside(stem, h)]
     )
     white = np.maximum.reduce(
-        [_ribbon(cerebrum, folds, 0.9 * gap + 2.8, h), _ribbon(cerebellum, folia, 1.9, h), 0.8 * _inside(stem, h)]
+        [_ribbon(cerebrum - rim, folds, gap + 2.8, h), _ribbon(cerebellum, folia, 2.0, h), 0.8 * _inside(stem, h)]
     )
     white = white * (1 - 0.75 * _deep_grey(inner, h))
     ventricles = _inside(_ventricle_depth(inner, rng.uniform(-1.0, 2.5)), h)
-    brain = _smooth_max([cerebrum, cerebellum, stem], 5.0) > 0
+    hull = _smooth_max([cerebrum, cerebellum, stem], 6.0)
+    brain = hull > 0
     tissue, white = tissue * (1 - ventricles) * brain, white * (1 - ventricles) * brain
-    vessel = _vessels(head, cerebrum, folds, across, ventricles, rng) * brain
+    vessel = _vessels(head, hull, folds, across, ventricles, rng) * brain
     return _Anatomy(brain, brain - tissue, tissue - white, white, vessel, cerebrum, across)
 
 
 def _hulls(x: np.ndarray, y: np.ndarray, z: np.ndarray) -> tuple[np.ndarray, ...]:
     """Depth in mm below the surfaces of cerebrum, cerebellum and brainstem; negative outside."""
     side = np.abs(x)
-    dome = _ellipsoid((x, y, z + 2), (67.0, 83.0, np.where(z > -2, 70.0, 30.0)), power=2.3)
+    tapered = x * (1 + 0.0016 * y)  # the forehead is narrower than the occiput
+    dome = _ellipsoid((tapered, y, z + 2), (66.0, 83.0, np.where(z > -2, 70.0, 33.0)), power=2.3)
     temporal = _ellipsoid((side - 42, y - 10, z + 24), (23.0, 38.0, 23.0))
-    hemisphere = _ellipsoid((side - 22, y + 46, z + 43), (30.0, 30.0, 25.0))
+    hemisphere = _ellipsoid((side - 23, y + 46, z + 41), (31.0, 32.0, 26.0), power=2.3)
     stem = _capsule((x, y, z), ((0, -12, -5), 13.0), ((0, -24, -78), 11.0))
     pons = _ellipsoid((x, y + 12, z + 36), (17.0, 14.0, 13.0))
     return _smooth_max([dome, temporal], 4.0), hemisphere, _smooth_max([stem, pons], 3.0)
@@ -307,15 +313,15 @@ def _displaced(points: tuple[np.ndarray, ...], plan: "_TumourPlan") -> tuple[lis
 
 def _gyri(head: _Head, points: list[np.ndarray], depth: np.ndarray, rng: Generator) -> np.ndarray:
     """Distance in mm to sulci: zero sets of a band-limited field, drawn along the radius, down to a varying depth."""
-    pattern = head.field(rng, 3.4)
-    pattern = pattern - head.blur(pattern, 4.5)
+    pattern = head.field(rng, 4.0)
+    pattern = pattern - head.blur(pattern, 5.0)
     radius = np.sqrt(sum(p * p for p in points))
-    stretch = 1 + 0.8 * np.clip(depth, 0, None) / np.maximum(radius, 5)
+    stretch = 1 + 0.6 * np.clip(depth, 0, None) / np.maximum(radius, 5)
     index = [p * stretch / mm + (n - 1) / 2 for p, mm, n in zip(points, head.voxel_mm, head.shape, strict=True)]
     pattern = ndimage.map_coordinates(pattern, index, order=1, mode="nearest")
     slope = np.sqrt(sum(g * g for g in np.gradient(pattern, *head.voxel_mm)))
     distance = np.abs(pattern) / np.maximum(slope, 0.5 * slope.mean())
-    floor = np.clip(14 + 5 * head.field(rng, 10), 3, 24)
+    floor = np.clip(16 + 5 * head.field(rng, 6), 5, 30)
     return np.hypot(distance, np.maximum(depth - floor, 0))
 
 
@@ -333,9 +339,9 @@ def _sylvian(points: list[np.ndarray]) -> np.ndarray:
 
 def _folia(depth: np.ndarray, y: np.ndarray, z: np.ndarray) -> np.ndarray:
     """Distance to the cerebellum's fine fissures, which fan out from its white matter."""
-    angle, radius = np.arctan2(z + 43, -22 - y), np.hypot(z + 43, -22 - y)
+    angle, radius = np.arctan2(z + 41, -22 - y), np.hypot(z + 41, -22 - y)
     width = 4.5 / 24
-    return np.hypot(np.abs((angle / width) % 1 - 0.5) * width * radius, np.maximum(depth - 7, 0))
+    return np.hypot(np.abs((angle / width) % 1 - 0.5) * width * radius, np.maximum(depth - 12, 0))
 
 
 def _ventricle_depth(points: list[np.ndarray], wider_mm: float) -> np.ndarray:
@@ -362,13 +368,14 @@ def _vessels(
     head: _Head, depth: np.ndarray, folds: np.ndarray, across: np.ndarray, ventricles: np.ndarray, rng: Generator
 ) -> np.ndarray:
     """Fraction of what enhances without a tumour: sinus, surface veins, patches of dura, choroid plexus."""
-    sinus = np.minimum(2.5 - np.abs(across), 4 - depth) * (head.points[2] > 0)
-    threads = 1.2 - np.hypot(_distance_to_zero(head, head.field(rng, 5)), np.maximum(folds - 0.5, 0))
-    veins = np.where(depth < 18, threads, -1.0)
-    dura = np.minimum(1.2 - depth, 3 * (head.field(rng, 6) - 1.3))
-    plexus = np.where(ventricles > 0.5, 1.0 - _distance_to_zero(head, head.field(rng, 4)), -1.0)
-    plexus = np.where((head.points[1] < 5) & (head.points[1] > -38), plexus, -1.0)
-    return 0.8 * _inside(np.maximum.reduce([sinus, veins, dura, plexus]), head.resolution_mm)
+    y, z = head.points[1:]
+    sinus = np.minimum(3.0 - np.abs(across), np.where(z > 0, 5 - depth, -9))
+    veins = 1.0 - np.hypot(_distance_to_zero(head, head.field(rng, 5)), folds)
+    veins = np.where((depth > 0) & (depth < 18), veins, -9)
+    dura = np.minimum(1.5 - depth, 3 * (head.field(rng, 6) - 1.0))
+    plexus = 0.6 - _distance_to_zero(head, head.field(rng, 4))
+    plexus = np.where((ventricles > 0.5) & (y < 5) & (y > -38), plexus, -9)
+    return 0.9 * _inside(np.maximum.reduce([sinus, veins, dura, plexus]), head.resolution_mm)
 
 
 def _distance_to_zero(head: _Head, field: np.ndarray) -> np.ndarray:
@@ -426,6 +433,7 @@ class _TumourPlan:
     volume_ml: float
     core_fraction: float
     necrotic_fraction: float
+    raggedness: float
     mass_effect: float
 
     @property
@@ -448,8 +456,9 @@ def _plan_tumour(volume_ml: float | None, rng: Generator) -> _TumourPlan:
     return _TumourPlan(
         centre_mm=tuple((centre * (side, 1, 1)).tolist()),
         volume_ml=float(drawn_ml if volume_ml is None else volume_ml),
-        core_fraction=rng.uniform(0.12, 0.5),
+        core_fraction=rng.uniform(0.15, 0.55),
         necrotic_fraction=rng.uniform(0.1, 0.3) if solid else rng.uniform(0.35, 0.8),
+        raggedness=rng.uniform(0.2, 0.8),
         mass_effect=rng.uniform(0.0, 0.35),
     )
 
@@ -466,14 +475,15 @@ def _grow_tumour(head: _Head, anatomy: _Anatomy, plan: _TumourPlan, rng: Generat
     core_voxels = max(4, round(voxels * plan.core_fraction))
     radius = plan.core_radius_mm
 
-    bumps = 0.25 * head.field(rng, 0.4 * radius + 1) + 0.1 * head.field(rng, 2.5)
+    bumps = 0.17 * head.field(rng, 0.4 * radius + 1) + 0.04 * head.field(rng, 2.5)
     core = _best(radius * bumps - _distance_to(head, plan.centre_mm, rng), ipsilateral, core_voxels)
 
     # where the noise wins over the depth, the rim breaks
     depth = ndimage.distance_transform_edt(core, head.voxel_mm)
-    ragged = 0.22 * head.field(rng, 0.35 * radius + 1) + 0.08 * head.field(rng, 2.0)
+    ragged = plan.raggedness * (head.field(rng, 0.35 * radius + 1) + 0.3 * head.field(rng, 1.5))
+    rim_mm = radius * (1 - plan.necrotic_fraction ** (1 / 3))
     necrotic_voxels = min(max(2, round(core_voxels * plan.necrotic_fraction)), core_voxels - 2)
-    necrotic = _best(depth + radius * ragged, core, necrotic_voxels)
+    necrotic = _best(depth + rim_mm * ragged, core, necrotic_voxels)
 
     distance = ndimage.distance_transform_edt(~core, head.voxel_mm)
     crossing = 15 * (side * anatomy.across < 1)
@@ -581,9 +591,10 @@ def _acquire(
 
 
 def _jittered(protocol: Protocol, rng: Generator) -> Protocol:
-    """The protocol as another site sets it; TI keeps to TR, which together suppress CSF."""
-    tr, te = np.exp(0.08 * rng.standard_normal(2)).tolist()
-    return replace(protocol, tr_ms=protocol.tr_ms * tr, te_ms=protocol.te_ms * te)
+    """The protocol as one of many sites sets it."""
+    tr, te, ti = np.exp((0.08, 0.08, 0.05) * rng.standard_normal(3)).tolist()
+    ti_ms = None if protocol.ti_ms is None else protocol.ti_ms * ti
+    return Protocol(protocol.tr_ms * tr, protocol.te_ms * te, ti_ms, protocol.enhanced)
 
 
 def _scan(head: _Head, image: np.ndarray, brain: np.ndarray, rng: Generator) -> np.ndarray:

@@ -26,16 +26,17 @@ class SubsetSampler:
         seed: of the generator.
         full_iterations: every sequence is used until then (the paper's first phase).
         full: a draw may be all the sequences a study has; False is the paper's second phase.
+        rank: of this process in a distributed training, so that each draws its own.
     """
 
-    def __init__(self, seed: int = 0, full_iterations: int = 0, full: bool = True) -> None:
-        self.seed, self.full_iterations, self.full = seed, full_iterations, full
+    def __init__(self, seed: int = 0, full_iterations: int = 0, full: bool = True, rank: int = 0) -> None:
+        self.seed, self.full_iterations, self.full, self.rank = seed, full_iterations, full, rank
 
     def __call__(self, availability: Tensor, iteration: int) -> Tensor:
         """A random non-empty subset, each equally likely, of every row of ``availability`` ``(B, 4)``."""
         if iteration <= self.full_iterations:
             return availability
-        generator = np.random.default_rng((self.seed, iteration))
+        generator = np.random.default_rng((self.seed, self.rank, iteration))
         drawn = torch.zeros_like(availability)
         for row, available in enumerate(availability):
             sequences = available.nonzero().flatten()

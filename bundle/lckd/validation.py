@@ -11,7 +11,7 @@ from monai.metrics import compute_dice
 from monai.utils import convert_to_tensor
 from torch import Tensor
 
-from lckd.inferer import decode_subset, encode_study, padded_size
+from lckd.inferer import decode_subset, encode_study, padding
 from lckd.sequences import REGIONS, SEQUENCES, SUBSETS, subset_name
 from lckd.transforms import label_map_of, regions_of
 
@@ -38,13 +38,11 @@ class ValidationStep:
             convert_to_tensor(batch[key], track_meta=False, device=device) for key in ("image", "label", "availability")
         )
         size = image.shape[2:]
-        pads = [pad for side, full in zip(size[::-1], padded_size(size, self.divisor)[::-1], strict=True)
-                for pad in (0, full - side)]
         available = [sequence for sequence, has in zip(SEQUENCES, availability[0].tolist(), strict=True) if has]
         dice = torch.full((len(SUBSETS), len(REGIONS)), torch.nan)
         engine.network.eval()
         with torch.no_grad(), torch.autocast(device.type, torch.bfloat16, enabled=self.amp):
-            features = encode_study(engine.network, F.pad(image, pads), availability)
+            features = encode_study(engine.network, F.pad(image, padding(size, self.divisor)), availability)
             for row, subset in enumerate(SUBSETS):
                 if set(subset) <= set(available):
                     logits = decode_subset(engine.network, features, subset)
@@ -79,5 +77,3 @@ class MeanSubsetDice(Metric):
 
     def _table(self) -> Tensor:
         return torch.stack(self._dice).nanmean(0)
-
-

@@ -1,0 +1,181 @@
+"""The command line: one verb per task."""
+
+import inspect
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from lckd import __version__
+from lckd.errors import StudyError
+
+
+def segment(
+    *studies: str,
+    output: str,
+    flair: str | None = None,
+    t1: str | None = None,
+    t1ce: str | None = None,
+    t2: str | None = None,
+    channels: str | None = None,
+    sequences: str | None = None,
+    labels: str = "standard",
+    probabilities: bool = False,
+    preview: bool = True,
+    device: str = "auto",
+    precision: str = "auto",
+    window: int | None = 192,
+    overlap: float = 0.25,
+    flips: bool = False,
+    weights: str | None = None,
+) -> None:
+    """Segment gliomas in studies with any subset of FLAIR, T1, T1ce and T2.
+
+    Images are expected skull-stripped and co-registered. Each study gets a folder with
+    segmentation.nii.gz (1 necrotic core, 2 oedema, 3 enhancing tumour), report.json and preview.png.
+
+    Examples:
+        lckd segment STUDY_FOLDER --output OUT
+        lckd segment --flair a.nii.gz --t1ce b.nii.gz --output OUT
+
+    Args:
+        studies: study folders, folders of study folders, data lists (.json) or 4-D NIfTI files.
+        output: folder for the results, made if missing.
+        flair: file of the FLAIR of a single study; likewise the next three.
+        t1: file of the T1 without contrast.
+        t1ce: file of the T1 with contrast.
+        t2: file of the T2.
+        channels: names of the channels of 4-D files, in order, e.g. flair,t1,t1ce,t2.
+        sequences: use only these, e.g. flair+t2.
+        labels: standard (1, 2, 3) or brats (1, 2, 4).
+        probabilities: also write the probabilities of each region.
+        preview: draw preview.png; --nopreview saves its time.
+        device: auto, cpu, cuda, cuda:1 or mps.
+        precision: auto, fp32, bf16 or fp16.
+        window: largest window in voxels per axis; smaller ones need less memory.
+        overlap: fraction that neighbouring windows share, 0 to 0.9.
+        flips: average over the 8 flips of the axes: slower, slightly better.
+        weights: other weights than the shipped ones.
+    """
+    from lckd.datalist import find_studies, study_from_files
+    from lckd.inferer import StudyInferer
+    from lckd.loading import LoadStudy
+    from lckd.outputs import Batch, StudyWriter
+    from lckd.segmentation import Segmenter
+    from lckd.sequences import SEQUENCES, parse_subset
+
+    if not 0 <= float(overlap) <= 0.9:
+        raise StudyError(f"--overlap is {overlap}; accepted is 0 to 0.9")
+    files = {name: path for name, path in zip(SEQUENCES, (flair, t1, t1ce, t2), strict=True) if path is not None}
+    names = None if channels is None else channels.split(",")
+    items = [item for path in studies for item in find_studies(path, channels=names)]
+    items += [study_from_files(files)] if files else []
+    if not items:
+        raise StudyError("no study was given; name a folder, a data list or files, as in --flair a.nii.gz")
+    writer = StudyWriter(output, labels, probabilities, preview)
+    segmenter = Segmenter(
+        weights=weights,
+        inferer=StudyInferer(None if window is None else int(window), float(overlap), flips=flips),
+        loading=LoadStudy(None if sequences is None else parse_subset(sequences)),
+        device=device,
+        precision=precision,
+    )
+    Batch(segmenter, writer).run(items)
+
+
+def evaluate(
+    studies: str, *, output: str, weights: str | None = None, device: str = "auto", precision: str = "auto"
+) -> None:
+    """Dice and HD95 of the 15 subsets on labelled studies: JSON, CSV, Markdown table and heat map.
+
+    Args:
+        studies: a folder of study folders with label maps, or a data list.
+        output: folder for the tables.
+        weights: other weights than the shipped ones.
+        device: auto, cpu, cuda, cuda:1 or mps.
+        precision: auto, fp32, bf16 or fp16.
+    """
+    from lckd.datalist import find_studies
+    from lckd.segmentation import Segmenter
+    from lckd.subset_evaluation import SubsetEvaluation
+
+    segmenter = Segmenter(weights=weights, device=device, precision=precision)
+    SubsetEvaluation(segmenter, output).run(find_studies(studies))
+
+
+def demo(output: str = "demo", seed: int = 0, missing: str = "t1ce") -> None:
+    """Simulate a glioma study, take a sequence away, segment the rest and compare with the truth.
+
+    Args:
+        output: folder for the simulated study and its segmentation.
+        seed: of the simulated brain and tumour.
+        missing: the sequences that are taken away, e.g. t1ce or t1+t2.
+    """
+    from lckd.demo import run_demo
+    from lckd.sequences import parse_subset
+
+    run_demo(Path(output), int(seed), parse_subset(missing))
+
+
+def publish(checkpoint: str, evaluation: str | None = None) -> None:
+    """Make the weights of a training's best.pt the bundle's own: models/model.pt and its facts in metadata.json.
+
+    Args:
+        checkpoint: best.pt or a checkpoint of a training.
+        evaluation: evaluation.json of these weights, for the expected Dice in reports.
+    """
+    from lckd.weights import publish_weights
+
+    publish_weights(checkpoint, evaluation)
+
+
+def version() -> str:
+    """The version of this package."""
+    return __version__
+
+
+VERBS: dict[str, Callable[..., Any]] = {
+    "segment": segment,
+    "evaluate": evaluate,
+    "demo": demo,
+    "publish": publish,
+    "version": version,
+}
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run a verb; a user's mistake ends in one sentence and exit code 2."""
+    import fire
+    from fire.decorators import SetParseFns
+
+    arguments = sys.argv[1:] if arguments is None else arguments
+    try:
+        _check_options(arguments)
+        for verb in VERBS.values():
+            # Paths and names stay text: fire would read 1e5 as a number and a,b as a tuple.
+            texts = [p.name for p in inspect.signature(verb).parameters.values() if "str" in str(p.annotation)]
+            SetParseFns(str, **dict.fromkeys(texts, str))(verb)
+        fire.Fire(VERBS, command=arguments, name="lckd")
+    except StudyError as error:
+        print(f"lckd: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("lckd: stopped; what was finished is kept", file=sys.stderr)
+        sys.exit(130)
+
+
+def _check_options(arguments: list[str]) -> None:
+    """Refuse an unknown option before anything runs; fire would tell only afterwards."""
+    if not arguments or arguments[0] not in VERBS:
+        return
+    known = [name for name in inspect.signature(VERBS[arguments[0]]).parameters]
+    for argument in arguments[1:]:
+        if argument == "--":
+            return
+        name = argument.partition("=")[0].lstrip("-").replace("-", "_")
+        if argument.startswith("--") and name not in {*known, *(f"no{option}" for option in known), "help"}:
+            raise StudyError(f"unknown option {argument!r} of {arguments[0]}; accepted are --{', --'.join(known)}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,130 @@
+"""What a segmented study leaves on disk, and batches of studies in which one failure stops nothing."""
+
+import os
+import sys
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from lckd.errors import StudyError
+from lckd.images import write_image, write_label_map
+from lckd.preview import draw_preview
+from lckd.report import summary_line, write_json
+from lckd.segmentation import Segmentation, Segmenter
+from lckd.sequences import BRATS_VALUES, LABELS, REGIONS, subset_name
+
+LABEL_STYLES = ("standard", "brats")
+
+
+class StudyWriter:
+    """Writes ``<output>/<study>/segmentation.nii.gz``, ``report.json`` and ``preview.png``.
+
+    Args:
+        output_dir: made if missing.
+        labels: ``standard`` writes 1 necrotic core, 2 oedema, 3 enhancing tumour; ``brats`` 1, 2, 4.
+        probabilities: also write ``probabilities_<region>.nii.gz``.
+        preview: draw the picture.
+
+    Raises:
+        StudyError: an unknown style of labels, or the folder cannot be written.
+    """
+
+    def __init__(
+        self, output_dir: str | Path, labels: str = "standard", probabilities: bool = False, preview: bool = True
+    ) -> None:
+        if labels not in LABEL_STYLES:
+            raise StudyError(f"unknown labels {labels!r}; accepted are {', '.join(LABEL_STYLES)}")
+        self.output_dir, self.probabilities, self.preview = Path(output_dir).expanduser(), probabilities, preview
+        self.values = BRATS_VALUES if labels == "brats" else {value: value for value in LABELS.values()}
+        try:
+            self.output_dir.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StudyError(f"output folder {self.output_dir} cannot be made ({error.strerror})") from error
+        if not os.access(self.output_dir, os.W_OK):
+            raise StudyError(f"output folder {self.output_dir} cannot be written; choose another with --output")
+
+    def __call__(self, segmentation: Segmentation) -> Path:
+        """Write all files of one study and return its folder.
+
+        Raises:
+            StudyError: a file cannot be written; none is left half written.
+        """
+        folder = self.output_dir / segmentation.study
+        affine = segmentation.affine.numpy()
+        label_map = segmentation.label_map.numpy()
+        table = np.zeros(max(LABELS.values()) + 1, np.uint8)
+        table[list(self.values)] = list(self.values.values())
+        report = segmentation.report | {"labels": {str(self.values[value]): name for name, value in LABELS.items()}}
+        try:
+            folder.mkdir(exist_ok=True)
+            write_label_map(folder / "segmentation.nii.gz", table[label_map], affine)
+            if self.probabilities:
+                for region, probability in zip(REGIONS, segmentation.probabilities.numpy(), strict=True):
+                    write_image(folder / f"probabilities_{region}.nii.gz", probability, affine)
+            if self.preview:
+                used, missing = (report["sequences"][key] for key in ("used", "missing"))
+                title = (
+                    f"{segmentation.study}    used: {subset_name(used)}    missing: {subset_name(missing) or 'none'}"
+                )
+                draw_preview(
+                    segmentation.reference.numpy(),
+                    label_map,
+                    affine,
+                    folder / "preview.png",
+                    title,
+                    report["disclaimer"],
+                )
+            write_json(folder / "report.json", report)
+        except OSError as error:
+            raise StudyError(
+                f"{folder} cannot be written ({error.strerror or error}); free space or choose another --output"
+            ) from error
+        return folder
+
+
+class Batch:
+    """Segments and writes studies one after the other; a failure is told, counted and passed over.
+
+    Args:
+        segmenter: segments a study.
+        writer: writes it.
+    """
+
+    def __init__(self, segmenter: Segmenter, writer: StudyWriter) -> None:
+        self.segmenter, self.writer = segmenter, writer
+        self.failures: dict[str, str] = {}
+
+    def __call__(self, item: Mapping[str, Any]) -> Segmentation | None:
+        """Segment and write the study of ``item``; None if that failed."""
+        try:
+            if "error" in item:
+                raise StudyError(item["error"])
+            segmentation = self.segmenter(item)
+            folder = self.writer(segmentation)
+        except StudyError as error:
+            self.failures[item["study"]] = str(error)
+            tqdm.write(f"{item['study']}: FAILED: {error}", file=sys.stderr)
+            return None
+        tqdm.write(f"{summary_line(segmentation.report)}\n  -> {folder}")
+        for warning in segmentation.report["warnings"]:
+            tqdm.write(f"  warning: {warning}", file=sys.stderr)
+        return segmentation
+
+    def run(self, items: Iterable[Mapping[str, Any]]) -> None:
+        """Segment every item, with a progress bar, then ``finish``."""
+        items = list(items)
+        for item in tqdm(items, unit="study", disable=len(items) < 2):
+            self(item)
+        self.finish(len(items))
+
+    def finish(self, total: int) -> None:
+        """Say how many of ``total`` studies failed.
+
+        Raises:
+            StudyError: at least one failed.
+        """
+        if self.failures:
+            raise StudyError(f"{len(self.failures)} of {total} studies failed: {', '.join(self.failures)}")

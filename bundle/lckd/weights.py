@@ -1,0 +1,113 @@
+"""The shipped weights: where they lie, what they are, what to expect of them."""
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from lckd.errors import StudyError
+from lckd.report import write_json
+
+BUNDLE = Path(__file__).resolve().parents[1]
+"""The bundle's folder: this package lies in it, beside ``configs`` and ``models``."""
+
+WEIGHTS = BUNDLE / "models" / "model.pt"
+METADATA = BUNDLE / "configs" / "metadata.json"
+
+
+def metadata() -> dict[str, Any]:
+    """The bundle's ``metadata.json``.
+
+    Raises:
+        StudyError: the file is missing or no JSON.
+    """
+    try:
+        return json.loads(METADATA.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise StudyError(f"{METADATA} cannot be read ({error}); install the bundle again") from error
+
+
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a file as hexadecimal digits."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def load_weights(network: nn.Module, path: str | Path | None = None) -> str:
+    """Load weights into ``network``, strictly.
+
+    Args:
+        network: receives the weights.
+        path: a file of one plain state dict; None takes the shipped weights and checks their hash
+            against ``metadata.json``.
+
+    Returns:
+        The file's SHA-256.
+
+    Raises:
+        StudyError: the file is missing, not a state dict, of another hash or of another architecture.
+    """
+    file = WEIGHTS if path is None else Path(path)
+    if not file.is_file():
+        raise StudyError(f"weights {file} are missing; train them, or install the bundle with its models folder")
+    digest = sha256_of(file)
+    if path is None:
+        expected = metadata().get("weights", {}).get("sha256")
+        if digest != expected:
+            raise StudyError(f"weights {file} have SHA-256 {digest}, metadata.json says {expected}; restore the file")
+    try:
+        state = torch.load(file, map_location="cpu", weights_only=True)
+        network.load_state_dict(state, strict=True)
+    except Exception as error:  # torch raises a dozen types for a file that is no state dict
+        reason = str(error).strip().splitlines()[0][:200]
+        raise StudyError(
+            f"weights {file} do not fit this network ({reason}); give the state dict of an LCKD network"
+        ) from error
+    return digest
+
+
+def save_weights(state: Mapping[str, Tensor], path: str | Path) -> str:
+    """Write a plain state dict in half precision, atomically.
+
+    Returns:
+        The file's SHA-256.
+    """
+    file = Path(path)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    temporary = file.with_name(f".{file.name}.{os.getpid()}")
+    half = {name: value.half() if value.is_floating_point() else value for name, value in state.items()}
+    torch.save(half, temporary)
+    temporary.replace(file)
+    return sha256_of(file)
+
+
+def publish_weights(checkpoint: str | Path, evaluation: str | Path | None = None) -> str:
+    """Make a training's weights the bundle's own: ``models/model.pt``, and their facts in ``metadata.json``.
+
+    Args:
+        checkpoint: a plain state dict (``best.pt``), or a checkpoint that holds one as ``ema``.
+        evaluation: ``evaluation.json`` of these weights; None removes the table of the weights before.
+
+    Returns:
+        The SHA-256 of ``models/model.pt``.
+
+    Raises:
+        StudyError: a file is missing or not what it should be.
+    """
+    facts = metadata()
+    try:
+        state = torch.load(checkpoint, map_location="cpu", weights_only=True)
+        table = {} if evaluation is None else json.loads(Path(evaluation).read_text(encoding="utf-8"))["table"]
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        raise StudyError(
+            f"{checkpoint} or {evaluation} cannot be read ({error}); give the files of a training"
+        ) from error
+    digest = save_weights(state.get("ema", state), WEIGHTS)
+    facts["weights"] = {"file": f"models/{WEIGHTS.name}", "sha256": digest, "election": state.get("election", {})}
+    facts["evaluation"] = table
+    write_json(METADATA, facts)
+    return digest

@@ -1,0 +1,116 @@
+import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from lckd.decoder import Decoder
+from lckd.encoder import Encoder
+from lckd.inferer import availability_of, decode_subset, encode_study
+from lckd.network import LCKDNet, fill
+from lckd.sequences import SEQUENCES, SUBSETS
+
+WIDTHS, BLOCKS = (4, 6), (1, 1)
+
+
+@pytest.fixture
+def network() -> LCKDNet:
+    torch.manual_seed(0)
+    return LCKDNet(Encoder(WIDTHS, BLOCKS), Decoder(WIDTHS, BLOCKS)).eval()
+
+
+@pytest.fixture
+def image() -> torch.Tensor:
+    return torch.randn(3, 4, 8, 12, 8, generator=torch.Generator().manual_seed(1))
+
+
+AVAILABILITY = torch.tensor([[1, 0, 1, 0], [1, 1, 1, 1], [0, 0, 0, 1]], dtype=torch.bool)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("rubbish", [1e9, float("nan"), -3.0])
+def test_a_missing_sequence_changes_not_a_bit(network, image, rubbish):
+    spoilt = torch.where(AVAILABILITY[:, :, None, None, None], image, torch.tensor(rubbish))
+    assert torch.equal(network(image, AVAILABILITY), network(spoilt, AVAILABILITY))
+
+
+@torch.no_grad()
+def test_without_availability_an_all_zero_channel_is_missing(network, image):
+    zeroed = image * AVAILABILITY[:, :, None, None, None]
+    assert torch.equal(network(zeroed), network(image, AVAILABILITY))
+
+
+@torch.no_grad()
+def test_permuting_the_batch_permutes_the_logits(network, image):
+    order = [2, 0, 1]
+    torch.testing.assert_close(network(image[order], AVAILABILITY[order]), network(image, AVAILABILITY)[order])
+
+
+@torch.no_grad()
+def test_a_study_gets_the_same_logits_alone_as_in_a_batch(network, image):
+    torch.testing.assert_close(network(image[:1], AVAILABILITY[:1]), network(image, AVAILABILITY)[:1])
+
+
+def test_a_missing_sequence_is_filled_with_the_mean_of_the_available():
+    features = torch.arange(6.0).reshape(3, 2, 1, 1, 1)  # flair and t1ce of study 0, t2 of study 1
+    availability = torch.tensor([[1, 0, 1, 0], [0, 0, 0, 1]], dtype=torch.bool)
+    expected = [[[0, 1], [1, 2], [2, 3], [1, 2]], [[4, 5]] * 4]
+    assert fill(features, availability).flatten(2).tolist() == expected
+
+
+def test_a_study_without_any_sequence_is_refused(network, image):
+    with pytest.raises(ValueError, match="no available sequence"):
+        network(image, torch.zeros(3, 4, dtype=torch.bool))
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("subset", SUBSETS)
+def test_kept_features_decode_to_the_same_logits_as_a_fresh_run(network, image, subset):
+    features = encode_study(network, image[:1], torch.ones(1, 4, dtype=torch.bool))
+    torch.testing.assert_close(decode_subset(network, features, subset), network(image[:1], availability_of(subset)))
+
+
+@torch.no_grad()
+def test_cost_falls_with_the_number_of_sequences():
+    network = LCKDNet().to("meta").eval()
+    image = torch.empty(1, 4, 64, 64, 64, device="meta")
+    operations = []
+    for count in range(1, 5):
+        availability = torch.arange(4)[None] < count
+        with FlopCounterMode(display=False) as counter:
+            features = network.encoder(
+                image[:, :count].reshape(count, 1, 64, 64, 64), torch.zeros(count, dtype=torch.long, device="meta")
+            )
+            network.decoder([f.new_empty(1, 4, *f.shape[1:]) for f in features])
+        operations.append(counter.get_total_flops())
+    assert availability.all()
+    assert operations == sorted(operations)
+    assert operations[0] < 0.45 * operations[3]
+
+
+def test_the_default_network_has_at_most_6_million_parameters():
+    assert sum(parameter.numel() for parameter in LCKDNet().parameters()) <= 6e6
+
+
+@torch.no_grad()
+def test_the_sequence_matters_even_for_the_same_voxels(network, image):
+    same = image[:1, :1].expand(1, 4, -1, -1, -1)
+    network.encoder.norms[0].weight[SEQUENCES.index("t2")] *= 2
+    flair, t2 = (network(same, availability_of([name])) for name in ("flair", "t2"))
+    assert not torch.allclose(flair, t2)
+
+
+@torch.no_grad()
+def test_a_full_resolution_variant_gives_logits_of_the_same_size(image):
+    network = LCKDNet(Encoder(WIDTHS, BLOCKS, full_resolution=True), Decoder(WIDTHS, BLOCKS, full_resolution=True))
+    assert network.eval()(image, AVAILABILITY).shape == (3, 3, 8, 12, 8)
+
+
+def test_training_supervises_coarser_scales_too():
+    network = LCKDNet(Encoder((2, 4, 6), (0, 1, 1)), Decoder((2, 4, 6), (1, 1, 1)))
+    availability = torch.ones(1, 4, dtype=torch.bool)
+    outputs = network.decode(network.encode(torch.randn(1, 4, 16, 16, 16), availability), availability)
+    assert [tuple(output.shape[1:]) for output in outputs] == [(3, 16, 16, 16), (3, 4, 4, 4)]
+
+
+@torch.no_grad()
+def test_the_scripted_network_computes_the_same(network, image):
+    torch.testing.assert_close(torch.jit.script(network)(image, AVAILABILITY), network(image, AVAILABILITY))
