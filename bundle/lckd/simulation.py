@@ -4,6 +4,7 @@ A study is made in a head frame: a reference head fills the field of view, all l
 and the spacing only enters the affine and the volumes. A coarse grid thus gives a small, coherent study at once.
 """
 
+import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,7 +16,7 @@ from numpy.random import Generator
 from scipy import ndimage
 
 from lckd.errors import StudyError
-from lckd.sequences import LABELS, SEQUENCES
+from lckd.sequences import LABELS, SEQUENCES, parse_subset
 
 HEAD_MM: Final = (144.0, 176.0, 144.0)
 """Extent of the reference head's field of view (left to right, posterior to anterior, inferior to superior)."""
@@ -24,7 +25,7 @@ MIN_VOXELS: Final = 16
 """Smallest number of voxels along an axis that still shows ventricles and a tumour."""
 
 DRAWN_TUMOUR_ML: Final = (20.0, 180.0)
-"""Range of the whole tumours that are drawn, and the largest that can be asked for is twice its end; in the head frame."""
+"""Whole tumours that are drawn, in the head frame; up to twice the largest can be asked for."""
 
 MIN_TUMOUR_VOXELS: Final = 20
 """Smallest tumour that can show all three label values."""
@@ -59,9 +60,9 @@ TISSUES: Final = {
     "grey": Tissue(1197, 89, 0.86, 0.02, 0.08, 0.0),
     "white": Tissue(646, 71, 0.77, 0.01, 0.08, 0.0),
     "vessel": Tissue(1440, 60, 0.95, 2.00, 0.10, 0.0),
-    "oedema": Tissue(1200, 155, 0.90, 0.01, 0.22, 0.12),
-    "enhancing tumour": Tissue(1200, 125, 0.90, 0.40, 0.28, 0.12),
-    "necrotic core": Tissue(1600, 170, 0.95, 0.02, 0.40, 0.18),
+    "oedema": Tissue(1250, 148, 0.90, 0.01, 0.22, 0.10),
+    "enhancing tumour": Tissue(1250, 120, 0.90, 0.40, 0.28, 0.10),
+    "necrotic core": Tissue(1800, 170, 0.95, 0.02, 0.40, 0.12),
 }
 """Tissues at 1.5 T.
 
@@ -152,14 +153,17 @@ def write_study(
         study_id: the folder's name if None.
         sequences: the subset to write.
         label: write the label map too.
+
+    Raises:
+        StudyError: a sequence is unknown or none is given.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    arrays = {name: np.round(study.images[name]).astype(np.int16) for name in sequences}
+    arrays = {name: np.round(study.images[name]).astype(np.int16) for name in parse_subset(sequences)}
     if label:
         arrays["seg"] = study.label_map
     for name, array in arrays.items():
-        path = folder / f"{study_id or folder.name}_{name}.nii.gz"
+        path = folder / f"{study_id or folder.resolve().name}_{name}.nii.gz"
         partial = path.with_name(f".{path.name}")
         nib.save(nib.Nifti1Image(array, study.affine), partial)
         partial.replace(path)
@@ -319,10 +323,8 @@ def _gyri(head: _Head, points: list[np.ndarray], depth: np.ndarray, rng: Generat
     stretch = 1 + 0.6 * np.clip(depth, 0, None) / np.maximum(radius, 5)
     index = [p * stretch / mm + (n - 1) / 2 for p, mm, n in zip(points, head.voxel_mm, head.shape, strict=True)]
     pattern = ndimage.map_coordinates(pattern, index, order=1, mode="nearest")
-    slope = np.sqrt(sum(g * g for g in np.gradient(pattern, *head.voxel_mm)))
-    distance = np.abs(pattern) / np.maximum(slope, 0.5 * slope.mean())
     floor = np.clip(16 + 5 * head.field(rng, 6), 5, 30)
-    return np.hypot(distance, np.maximum(depth - floor, 0))
+    return np.hypot(_distance_to_zero(head, pattern), np.maximum(depth - floor, 0))
 
 
 def _fissure(across: np.ndarray, points: list[np.ndarray]) -> np.ndarray:
@@ -350,7 +352,7 @@ def _ventricle_depth(points: list[np.ndarray], wider_mm: float) -> np.ndarray:
     tubes = [
         _capsule(mirrored, (start, r0 + wider_mm), (end, r1 + wider_mm / 2))
         for path in (_VENTRICLE_PATH, _TEMPORAL_HORN_PATH)
-        for (start, r0), (end, r1) in zip(path, path[1:], strict=False)
+        for (start, r0), (end, r1) in itertools.pairwise(path)
     ]
     third = _ellipsoid((x, y + 3, z + 1), (1.8 + wider_mm / 2, 14.0, 9.0))
     fourth = _ellipsoid((x, y + 30, z + 42), (5.0, 4.0, 8.0))
@@ -379,6 +381,7 @@ def _vessels(
 
 
 def _distance_to_zero(head: _Head, field: np.ndarray) -> np.ndarray:
+    """First-order distance in mm to the surfaces where a field is 0."""
     slope = np.sqrt(sum(g * g for g in np.gradient(field, *head.voxel_mm)))
     return np.abs(field) / np.maximum(slope, 0.5 * slope.mean())
 
@@ -387,8 +390,10 @@ def _ellipsoid(offsets: tuple[np.ndarray, ...], semi_mm: tuple, power: float = 2
     """First-order depth in mm below the surface of an axis-aligned (super)ellipsoid."""
     scaled = [np.abs(o / s) ** power for o, s in zip(offsets, semi_mm, strict=True)]
     radius = np.maximum(sum(scaled), 1e-6) ** (1 / power)
-    slope = np.sqrt(sum((q / radius**power * np.abs(1 / np.where(o == 0, 1, o))) ** 2 for q, o in zip(scaled, offsets, strict=True)))
-    return (1 - radius) / np.maximum(slope * radius, 1e-3)
+    # gradient of the radius along an axis: radius^(1 - power) |o / s|^power / |o|
+    steps = [q / np.maximum(np.abs(o), 1e-3) for q, o in zip(scaled, offsets, strict=True)]
+    slope = radius ** (1 - power) * np.sqrt(sum(s * s for s in steps))
+    return (1 - radius) / np.maximum(slope, 1e-3)
 
 
 def _capsule(points: tuple, start: tuple, end: tuple) -> np.ndarray:
@@ -520,9 +525,7 @@ def _best(score: np.ndarray, allowed: np.ndarray, count: int) -> np.ndarray:
     return mask.reshape(score.shape)
 
 
-def _tissue_fractions(
-    head: _Head, anatomy: _Anatomy, label_map: np.ndarray, rng: Generator
-) -> dict[str, np.ndarray]:
+def _tissue_fractions(head: _Head, anatomy: _Anatomy, label_map: np.ndarray, rng: Generator) -> dict[str, np.ndarray]:
     """Fractions `(X, Y, Z)` of every tissue; they sum to 1 in the brain and to 0 outside."""
     core = (label_map == LABELS["necrotic core"]) | (label_map == LABELS["enhancing tumour"])
     lesion = {name: head.blur((label_map == value).astype(np.float32), 0.6) for name, value in LABELS.items()}
@@ -543,9 +546,8 @@ def _signal(tissue: Tissue, protocol: Protocol, uptake: np.ndarray | float = 1.0
 
     ``PD |1 - 2 exp(-TI/T1) + exp(-TR/T1)| exp(-TE/T2)``; contrast agent adds ``r1 C`` to ``1/T1``.
     """
-    rate = 1 / tissue.t1_ms
-    if protocol.enhanced:
-        rate = rate + RELAXIVITY_L_PER_MMOL_S * tissue.uptake_mmol_l * uptake / 1000
+    agent_mmol_l = tissue.uptake_mmol_l * np.asarray(uptake if protocol.enhanced else 0.0)
+    rate = 1 / tissue.t1_ms + RELAXIVITY_L_PER_MMOL_S * agent_mmol_l / 1000
     recovered = np.exp(-protocol.tr_ms * rate)
     inverted = 1 - recovered if protocol.ti_ms is None else 1 - 2 * np.exp(-protocol.ti_ms * rate) + recovered
     return tissue.proton_density * np.abs(inverted) * np.exp(-protocol.te_ms / tissue.t2_ms)
@@ -566,8 +568,7 @@ def _ideal_image(
     image = np.zeros(water.shape, np.float32)
     for name, fraction in fractions.items():
         tissue = tissues[name]
-        varied = name == "enhancing tumour" and protocol.enhanced
-        signal = _signal(tissue, protocol, uptake if varied else 1.0)
+        signal = _signal(tissue, protocol, uptake if name == "enhancing tumour" else 1.0)
         # texture to first order: longer relaxation times where there is more water
         slope = _signal(_relaxed(tissue, 1 + tissue.texture), protocol) - _signal(tissue, protocol)
         image += fraction * (signal + np.float32(slope) * water)
