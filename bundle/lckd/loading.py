@@ -1,0 +1,150 @@
+"""A data list's item to one tensor of four sequences on the reference sequence's grid."""
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from monai.data import MetaTensor
+from monai.transforms import SpatialResample, Transform
+from numpy.typing import NDArray
+
+from lckd.errors import StudyError
+from lckd.images import Image, looks_skull_stripped, read_image, read_label_map
+from lckd.sequences import BRATS_VALUES, LABELS, SEQUENCES, parse_subset, reference_sequence
+
+LEAST_OVERLAP = 0.5
+"""Fraction of the reference's box that another sequence must cover."""
+
+
+class LoadStudy(Transform):
+    """Reads the available sequences of an item, in parallel, onto the grid of the reference sequence.
+
+    Args:
+        sequences: use only these; the file of another is never opened. None uses all.
+    """
+
+    def __init__(self, sequences: str | Sequence[str] | None = None) -> None:
+        self.sequences = (
+            SEQUENCES
+            if sequences is None
+            else parse_subset(sequences if isinstance(sequences, str) else list(sequences))
+        )
+
+    def __call__(self, item: dict[str, Any]) -> dict[str, Any]:
+        """Load an item.
+
+        Returns:
+            ``study``; ``image``: ``MetaTensor`` float32 ``(4, X, Y, Z)``, zero where a sequence is
+            missing, with the reference's affine; ``availability``: ``(4,)`` boolean; ``reference``: its
+            sequence; ``warnings``; and of a labelled study ``label``: uint8 ``(1, X, Y, Z)``.
+
+        Raises:
+            StudyError: a file cannot be used, no sequence is left, or grids do not overlap.
+        """
+        images = self._read(item)
+        reference = reference_sequence(tuple(images))
+        grid = images[reference]
+        warnings = [warning for image in images.values() for warning in image.warnings]
+        stacked = torch.zeros(len(SEQUENCES), *grid.array.shape)
+        for sequence, image in images.items():
+            stacked[SEQUENCES.index(sequence)] = _on_grid(sequence, image, reference, grid, warnings)
+            if not looks_skull_stripped(image.array, image.affine):
+                warnings.append(
+                    f"{sequence} does not look skull-stripped; results on whole heads are not to be trusted"
+                )
+        affine = torch.from_numpy(grid.affine)
+        loaded = {
+            "study": item["study"],
+            "image": MetaTensor(stacked, affine=affine),
+            "availability": torch.tensor([sequence in images for sequence in SEQUENCES]),
+            "reference": reference,
+            "warnings": warnings,
+        }
+        if "label" in item:
+            loaded["label"] = _read_label(Path(item["label"]), grid)
+        return loaded
+
+    def _read(self, item: dict[str, Any]) -> dict[str, Image]:
+        if "image" in item:
+            return self._read_channels(Path(item["image"]), item["channels"])
+        wanted = [sequence for sequence in self.sequences if sequence in item]
+        if not wanted:
+            has = ", ".join(sequence for sequence in SEQUENCES if sequence in item)
+            raise StudyError(f"{item['study']} has {has}, of which none may be used; add one to the sequences in use")
+        with ThreadPoolExecutor(len(wanted)) as pool:
+            images = dict(zip(wanted, pool.map(read_image, (item[sequence] for sequence in wanted)), strict=True))
+        for sequence, image in images.items():
+            if image.array.ndim != 3:
+                raise StudyError(
+                    f"{item[sequence]} has {len(image.array)} channels; accepted is one, or a 4-D file with named channels"
+                )
+        return images
+
+    def _read_channels(self, file: Path, channels: Sequence[str]) -> dict[str, Image]:
+        image = read_image(file)
+        found = len(image.array) if image.array.ndim == 4 else 1
+        if found != len(channels):
+            raise StudyError(
+                f"{file} has {found} channels but {len(channels)} names ({', '.join(channels)}); name each channel"
+            )
+        arrays = dict(zip(channels, image.array if image.array.ndim == 4 else image.array[None], strict=True))
+        left = {
+            name: Image(array, image.affine, image.warnings) for name, array in arrays.items() if name in self.sequences
+        }
+        if not left:
+            raise StudyError(
+                f"{file} has {', '.join(channels)}, of which none may be used; add one to the sequences in use"
+            )
+        return left
+
+
+def _on_grid(sequence: str, image: Image, reference: str, grid: Image, warnings: list[str]) -> torch.Tensor:
+    if image.array.shape == grid.array.shape and np.allclose(image.affine, grid.affine, atol=1e-3):
+        return torch.from_numpy(image.array)
+    covered = _coverage(image, grid)
+    if covered < LEAST_OVERLAP:
+        raise StudyError(
+            f"{sequence} covers {covered:.0%} of the {reference}'s box, so the grids do not overlap; "
+            "co-register the sequences, or leave one out"
+        )
+    warnings.append(f"{sequence} was resampled to the grid of {reference}")
+    source = MetaTensor(torch.from_numpy(image.array)[None], affine=torch.from_numpy(image.affine))
+    target = torch.from_numpy(grid.affine)
+    resample = SpatialResample(mode="bilinear", padding_mode="zeros")
+    return resample(source, dst_affine=target, spatial_size=grid.array.shape)[0].as_tensor()
+
+
+def _coverage(image: Image, grid: Image) -> float:
+    """Fraction of the voxels of ``grid``, on a coarse lattice, that lie in ``image``."""
+    axes = [np.linspace(0, side - 1, 24) for side in grid.array.shape]
+    lattice = np.stack([*np.meshgrid(*axes, indexing="ij"), np.ones((24, 24, 24))]).reshape(4, -1)
+    voxels = (np.linalg.inv(image.affine) @ grid.affine @ lattice)[:3]
+    limits = np.array(image.array.shape)[:, None] - 0.5
+    return float(((voxels >= -0.5) & (voxels <= limits)).all(0).mean())
+
+
+def _read_label(file: Path, grid: Image) -> MetaTensor:
+    values, affine = read_label_map(file)
+    label = MetaTensor(torch.from_numpy(_our_values(file, values))[None], affine=torch.from_numpy(affine))
+    if values.shape == grid.array.shape and np.allclose(affine, grid.affine, atol=1e-3):
+        return label
+    resample = SpatialResample(mode="nearest", padding_mode="zeros", dtype=torch.float32)
+    return resample(label, dst_affine=torch.from_numpy(grid.affine), spatial_size=grid.array.shape).to(torch.uint8)
+
+
+def _our_values(file: Path, values: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    brats, ours = set(BRATS_VALUES.values()), set(LABELS.values())
+    found = set(np.unique(values).tolist()) - {0}
+    if not (found <= brats or found <= ours):
+        raise StudyError(
+            f"label map {file} holds the values {sorted(found)}; accepted are {sorted(ours)} or BraTS's {sorted(brats)}"
+        )
+    if found <= ours:
+        return values
+    result = np.zeros_like(values)
+    for our, theirs in BRATS_VALUES.items():
+        result[values == theirs] = our
+    return result

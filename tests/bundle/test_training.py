@@ -1,0 +1,117 @@
+"""The training config on simulated studies and a tiny network, as monai.bundle runs it."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from ignite.engine import Events
+from monai.bundle import ConfigWorkflow
+
+ROOT = Path(__file__).resolve().parents[2]
+TRAIN = str(ROOT / "bundle" / "configs" / "train.yaml")
+TINY = {
+    "bundle_root": str(ROOT / "bundle"),
+    "device": "cpu",
+    "network_def#encoder#widths": [4, 6],
+    "network_def#encoder#blocks": [0, 1],
+    "network_def#decoder#widths": [4, 6],
+    "network_def#decoder#blocks": [1, 1],
+    "validate#evaluator#iteration_update#divisor": 4,
+    "patch_size": [16, 16, 16],
+    "iterations": 4,
+    "iterations_per_epoch": 2,
+    "warmup_iterations": 1,
+    "val_interval": 1,
+    "workers": 0,
+    "precision": "fp32",
+}
+
+
+def workflow(dataset_dir: Path, output_dir: Path, **overrides) -> ConfigWorkflow:
+    settings = TINY | {"dataset_dir": str(dataset_dir), "output_dir": str(output_dir)} | overrides
+    made = ConfigWorkflow(TRAIN, workflow_type="train", run_id="training", logging_file=False, **settings)
+    made.initialize()
+    return made
+
+
+def train(dataset_dir: Path, output_dir: Path, stop_after: int | None = None, **overrides) -> ConfigWorkflow:
+    made = workflow(dataset_dir, output_dir, **overrides)
+    if stop_after is not None:
+        made.trainer.add_event_handler(Events.EPOCH_COMPLETED(once=stop_after), lambda engine: engine.terminate())
+    made.run()
+    return made
+
+
+def checkpoint(output_dir: Path) -> dict:
+    (file,) = output_dir.glob("checkpoint_epoch=*.pt")
+    return torch.load(file, weights_only=True)
+
+
+def test_a_training_leaves_a_checkpoint_the_best_weights_and_its_election(dataset_dir, tmp_path):
+    train(dataset_dir, tmp_path)
+    saved = checkpoint(tmp_path)
+    assert set(saved["election"]["winners"]) == {"et", "wt", "tc"}
+    assert set(saved["election"]["table"]) == {"flair", "t1", "t1ce", "t2"}
+    assert saved["trainer"]["iteration"] == 4
+    assert (tmp_path / "best.pt").is_file()
+    assert list(tmp_path.glob("events.out.tfevents.*"))
+
+
+def test_a_resumed_training_gives_the_same_numbers(dataset_dir, tmp_path):
+    train(dataset_dir, tmp_path / "once")
+    train(dataset_dir, tmp_path / "twice", stop_after=1)
+    assert checkpoint(tmp_path / "twice")["trainer"]["iteration"] == 2
+    train(dataset_dir, tmp_path / "twice")
+    once, twice = checkpoint(tmp_path / "once"), checkpoint(tmp_path / "twice")
+    assert twice["trainer"]["iteration"] == 4
+    for part in ("network", "ema"):
+        for name, value in once[part].items():
+            assert torch.equal(value, twice[part][name]), name
+
+
+def test_the_loss_falls(dataset_dir, tmp_path):
+    losses = []
+    made = workflow(dataset_dir, tmp_path, iterations=30, iterations_per_epoch=30, val_interval=9, learning_rate=0.01)
+    made.trainer.add_event_handler(
+        Events.ITERATION_COMPLETED, lambda engine: losses.append(engine.state.output["segmentation"])
+    )
+    made.run()
+    assert sum(losses[-8:]) < 0.9 * sum(losses[:8])
+
+
+@pytest.mark.parametrize("mode", ["none", "single", "per_region"])
+def test_every_election_mode_trains(dataset_dir, tmp_path, mode):
+    train(dataset_dir, tmp_path, **{"election#mode": mode, "val_interval": 2})
+    assert checkpoint(tmp_path)["election"]["mode"] == mode
+
+
+def test_bf16_trains_on_the_cpu(dataset_dir, tmp_path):
+    made = train(dataset_dir, tmp_path, precision="bf16", iterations=2)
+    assert made.trainer.state.output["loss"] > 0
+
+
+def test_studies_with_missing_sequences_are_trained_on(dataset_dir, tmp_path):
+    for file in dataset_dir.rglob("*.nii.gz"):
+        if not file.name.endswith(("a_t1ce.nii.gz", "b_flair.nii.gz", "c_t2.nii.gz")):
+            target = tmp_path / "data" / file.relative_to(dataset_dir)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(file.read_bytes())
+    train(tmp_path / "data", tmp_path / "run")
+    assert checkpoint(tmp_path / "run")["trainer"]["iteration"] == 4
+
+
+@pytest.mark.slow
+def test_two_processes_train_together(dataset_dir, tmp_path):
+    configs = [TRAIN, TRAIN.replace("train.yaml", "multi_gpu_train.yaml")]
+    settings = TINY | {"dataset_dir": str(dataset_dir), "output_dir": str(tmp_path)}
+    del settings["device"]
+    options = [word for key, value in settings.items() for word in (f"--{key}", str(value))]
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
+    command += ["-m", "monai.bundle", "run", "training", "--config_file", str(configs), *options]
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert checkpoint(tmp_path)["trainer"]["iteration"] == 4
