@@ -44,7 +44,7 @@ class Election:
 
     def __call__(self, engine: Engine) -> None:
         """Elect from the evaluator's table of Dice per subset and region, and log it."""
-        table = engine.state.subset_dice
+        table = engine.state.subset_dice  # type: ignore[attr-defined]
         self.elect({sequence: table[sequence] for sequence in SEQUENCES})
         for subset in map(subset_name, SUBSETS):
             engine.logger.info(
@@ -55,9 +55,10 @@ class Election:
     def elect(self, table: dict[str, dict[str, float]]) -> None:
         """Take for each region the sequence of the best Dice; ``table[sequence][region]`` is that Dice."""
         self.table = table
-        self.winners = {
-            region: max(SEQUENCES, key=lambda sequence, region=region: table[sequence][region]) for region in REGIONS
-        }
+        self.winners = {}
+        for region in REGIONS:
+            dice = {sequence: table[sequence][region] for sequence in SEQUENCES}
+            self.winners[region] = max(SEQUENCES, key=dice.__getitem__)
 
     def teachers(self, target: Tensor, size: torch.Size) -> tuple[Tensor, Tensor]:
         """Who teaches a batch, and where.

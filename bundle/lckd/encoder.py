@@ -59,7 +59,7 @@ class Encoder(nn.Module):
         scales: list[Tensor] = []
         for down, norm, stage in zip(self.downs, self.norms, self.stages):  # noqa: B905 - TorchScript
             features = activate(norm(down(features), sequence))
-            for block in stage:
+            for block in stage:  # type: ignore[attr-defined]
                 features = block(features, sequence)
             scales.append(features)
         return scales

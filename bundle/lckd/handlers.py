@@ -1,6 +1,7 @@
 """What a person watching a training sees."""
 
 from ignite.engine import Engine, Events
+from monai.engines import SupervisedTrainer
 from tqdm import tqdm
 
 
@@ -23,12 +24,13 @@ class ProgressHandler:
 
     def start(self, engine: Engine) -> None:
         """Open the bar, at the iteration that a resumed training has reached."""
-        total = engine.state.max_epochs * engine.state.epoch_length
+        total = (engine.state.max_epochs or 0) * (engine.state.epoch_length or 0)
         self.bar = tqdm(total=total, unit="it", desc="training", mininterval=5.0, dynamic_ncols=True)
 
-    def advance(self, engine: Engine) -> None:
+    def advance(self, engine: SupervisedTrainer) -> None:
         """Take the losses of an iteration."""
-        for name, value in engine.state.output.items():
+        losses: dict[str, float] = engine.state.output  # type: ignore[assignment]
+        for name, value in losses.items():
             self.losses[name] = self.losses.get(name, value) * (1 - self.smoothing) + value * self.smoothing
         shown = {name: f"{value:.3f}" for name, value in self.losses.items()}
         self.bar.set_postfix(shown | {"lr": f"{engine.optimizer.param_groups[0]['lr']:.1e}"}, refresh=False)

@@ -132,7 +132,7 @@ def looks_skull_stripped(array: NDArray, affine: NDArray) -> bool:
 
 def _read_nifti(file: Path) -> tuple[NDArray[np.float32], NDArray[np.float64], tuple[str, ...]]:
     try:
-        image = nib.load(file)
+        image = nib.Nifti1Image.from_filename(file)
         _check_shape(file, image.shape, image.get_data_dtype())
         array = np.asarray(image.dataobj, dtype=np.float32)
     except (

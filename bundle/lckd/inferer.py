@@ -72,7 +72,7 @@ class StudyInferer(SlidingWindowInferer):
         divisor: int = 16,
         flips: bool = False,
     ) -> None:
-        self.window, self.divisor, self.flips = window, divisor, flips
+        self.window, self._overlap, self.divisor, self.flips = window, overlap, divisor, flips
         super().__init__(roi_size=-1, sw_batch_size=1, overlap=overlap, mode="gaussian")
 
     def __call__(  # type: ignore[override]
@@ -87,8 +87,12 @@ class StudyInferer(SlidingWindowInferer):
             total = total + (torch.flip(logits, flip) if flip else logits)
         return total / len(axes)
 
+    def with_window(self, window: int | tuple[int, int, int] | None) -> "StudyInferer":
+        """The same inferer with another largest window."""
+        return StudyInferer(window, self._overlap, self.divisor, self.flips)
+
     def _infer(self, inputs: Tensor, network: torch.nn.Module, availability: Tensor | None) -> Tensor:
         whole = padded_size(inputs.shape[2:], self.divisor)
         limit = whole if self.window is None else torch.broadcast_to(torch.tensor(self.window), (3,)).tolist()
         self.roi_size = tuple(min(side, most) for side, most in zip(whole, limit, strict=True))
-        return super().__call__(inputs, network, availability)
+        return super().__call__(inputs, network, availability)  # type: ignore[return-value]

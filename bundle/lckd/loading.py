@@ -79,7 +79,7 @@ class LoadStudy(Transform):
         for sequence, image in images.items():
             if image.array.ndim != 3:
                 raise StudyError(
-                    f"{item[sequence]} has {len(image.array)} channels; accepted is one, or a 4-D file with named channels"
+                    f"{item[sequence]} has {len(image.array)} channels; accepted is one, or a 4-D file that names them"
                 )
         return images
 
@@ -114,7 +114,7 @@ def _on_grid(sequence: str, image: Image, reference: str, grid: Image, warnings:
     source = MetaTensor(torch.from_numpy(image.array)[None], affine=torch.from_numpy(image.affine))
     target = torch.from_numpy(grid.affine)
     resample = SpatialResample(mode="bilinear", padding_mode="zeros")
-    return resample(source, dst_affine=target, spatial_size=grid.array.shape)[0].as_tensor()
+    return resample(source, dst_affine=target, spatial_size=grid.array.shape)[0].float()
 
 
 def _coverage(image: Image, grid: Image) -> float:
@@ -131,8 +131,9 @@ def _read_label(file: Path, grid: Image) -> MetaTensor:
     label = MetaTensor(torch.from_numpy(_our_values(file, values))[None], affine=torch.from_numpy(affine))
     if values.shape == grid.array.shape and np.allclose(affine, grid.affine, atol=1e-3):
         return label
-    resample = SpatialResample(mode="nearest", padding_mode="zeros", dtype=torch.float32)
-    return resample(label, dst_affine=torch.from_numpy(grid.affine), spatial_size=grid.array.shape).to(torch.uint8)
+    resample = SpatialResample(mode="nearest", padding_mode="zeros", dtype=np.float32)
+    resampled = resample(label, dst_affine=torch.from_numpy(grid.affine), spatial_size=grid.array.shape)
+    return MetaTensor(resampled.to(torch.uint8), affine=torch.from_numpy(grid.affine))
 
 
 def _our_values(file: Path, values: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -30,7 +30,9 @@ class SegmentationLoss(nn.Module):
         """Loss of logits, each ``(B, 3, d, h, w)``, finest first, against regions ``(B, 3, D, H, W)``."""
         total, weights, weight = logits[0].new_zeros((), dtype=torch.float32), 0.0, 1.0
         for scale in logits:
-            at_scale = target if scale.shape == target.shape else F.adaptive_avg_pool3d(target, scale.shape[2:])
+            at_scale = (
+                target if scale.shape == target.shape else F.interpolate(target, size=scale.shape[2:], mode="area")
+            )
             scale = scale.float()
             total = total + weight * (self.dice(scale, at_scale) + F.binary_cross_entropy_with_logits(scale, at_scale))
             weights += weight

@@ -1,7 +1,7 @@
 """A study's files to a label map on the reference sequence's own grid, and a report on how."""
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from monai.data import MetaTensor
+from monai.transforms import Compose
 from torch import Tensor
 
 from lckd.devices import choose_device, choose_precision, out_of_memory
@@ -63,11 +64,11 @@ class Segmenter:
 
     def __init__(
         self,
-        network: torch.nn.Module | None = None,
+        network: LCKDNet | None = None,
         weights: str | Path | None = None,
         inferer: StudyInferer | None = None,
         loading: LoadStudy | None = None,
-        preprocess: Callable[[dict], dict] | None = None,
+        preprocess: Compose | None = None,
         device: str = "auto",
         precision: str = "auto",
     ) -> None:
@@ -149,7 +150,7 @@ class Segmenter:
         self, device: torch.device, window: int | tuple[int, int, int] | None, inputs: Tensor, availability: Tensor
     ) -> Tensor:
         network = self.network.to(device)
-        inferer = StudyInferer(window, self.inferer.overlap, self.inferer.divisor, self.inferer.flips)
+        inferer = self.inferer.with_window(window)
         try:
             with torch.inference_mode(), torch.autocast(device.type, self.dtype, self.dtype != torch.float32):
                 return inferer(inputs.to(device), network, availability.to(device))[0].float().cpu()
@@ -162,7 +163,7 @@ class Segmenter:
         """Probabilities ``(3, X, Y, Z)`` on the grid that ``image`` had before ``preprocess``."""
         # Outside the cropped box the inverse pads with zero, which is a probability but no logit.
         traced = MetaTensor(logits.sigmoid(), meta=image.meta, applied_operations=image.applied_operations)
-        return self.preprocess.inverse({"image": traced})["image"].as_tensor()  # type: ignore[attr-defined]
+        return self.preprocess.inverse({"image": traced})["image"].as_tensor()
 
 
 @contextmanager

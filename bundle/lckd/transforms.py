@@ -68,7 +68,7 @@ def preprocessing(spacing_mm: float = 1.0, limit: float = 5.0, label: bool = Fal
     return Compose(
         [
             CropForegroundd(keys, source_key="image", select_fn=_is_nonzero, allow_smaller=True),
-            Orientationd(keys, axcodes="RAS"),
+            Orientationd(keys, axcodes="RAS", labels=None),
             Spacingd(keys, pixdim=(spacing_mm,) * 3, mode=modes, padding_mode="zeros"),
             NormalizeIntensityd("image", nonzero=True, channel_wise=True),
             ScaleIntensityRanged("image", -limit, limit, -limit, limit, clip=True),

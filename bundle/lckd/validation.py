@@ -12,6 +12,7 @@ from monai.utils import convert_to_tensor
 from torch import Tensor
 
 from lckd.inferer import decode_subset, encode_study, padding
+from lckd.network import LCKDNet
 from lckd.sequences import REGIONS, SEQUENCES, SUBSETS, subset_name
 from lckd.transforms import label_map_of, regions_of
 
@@ -40,12 +41,13 @@ class ValidationStep:
         size = image.shape[2:]
         available = [sequence for sequence, has in zip(SEQUENCES, availability[0].tolist(), strict=True) if has]
         dice = torch.full((len(SUBSETS), len(REGIONS)), torch.nan)
-        engine.network.eval()
+        network: LCKDNet = engine.network  # type: ignore[assignment]
+        network.eval()
         with torch.no_grad(), torch.autocast(device.type, torch.bfloat16, enabled=self.amp):
-            features = encode_study(engine.network, F.pad(image, padding(size, self.divisor)), availability)
+            features = encode_study(network, F.pad(image, padding(size, self.divisor)), availability)
             for row, subset in enumerate(SUBSETS):
                 if set(subset) <= set(available):
-                    logits = decode_subset(engine.network, features, subset)
+                    logits = decode_subset(network, features, subset)
                     logits = logits[..., : size[0], : size[1], : size[2]]
                     prediction = regions_of(label_map_of(logits > 0))
                     dice[row] = compute_dice(prediction, target, ignore_empty=False)[0]
@@ -70,7 +72,7 @@ class MeanSubsetDice(Metric):
     def completed(self, engine: Engine, name: str) -> None:
         """Write the mean into the engine's metrics and the table into its state."""
         super().completed(engine, name)
-        engine.state.subset_dice = {
+        engine.state.subset_dice = {  # type: ignore[attr-defined]
             subset_name(subset): dict(zip(REGIONS, row, strict=True))
             for subset, row in zip(SUBSETS, self._table().tolist(), strict=True)
         }

@@ -1,0 +1,169 @@
+"""Scores of predictions, and the tables of the 15 subsets made of them."""
+
+import csv
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, TypedDict
+
+import numpy as np
+from monai.metrics import compute_dice, compute_hausdorff_distance
+from monai.transforms.utils import generate_spatial_bounding_box
+from numpy.typing import NDArray
+from torch import Tensor
+
+from lckd.errors import StudyError
+from lckd.images import write_atomically
+from lckd.report import write_json
+from lckd.sequences import REGIONS, SEQUENCES, SUBSETS, subset_name
+
+RESAMPLES = 2000
+
+
+class Score(TypedDict):
+    """Scores of one region: Dice, 95th percentile Hausdorff distance in mm, and whether it is in neither."""
+
+    dice: float
+    hd95_mm: float
+    both_empty: bool
+
+
+def score(prediction: Tensor, target: Tensor, spacing_mm: Sequence[float]) -> dict[str, Score]:
+    """Scores per region of boolean ``(3, X, Y, Z)`` in the order of ``REGIONS``.
+
+    Where both are empty, Dice is 1 and HD95 0; where one is, Dice is 0 and HD95 the diagonal of the
+    image (BraTS uses 373.13 mm, that of its 240x240x155 mm).
+    """
+    diagonal_mm = float(np.linalg.norm(np.multiply(prediction.shape[1:], spacing_mm)))
+    scores: dict[str, Score] = {}
+    for index, region in enumerate(REGIONS):
+        ours, truth = prediction[index].bool(), target[index].bool()
+        empty = not bool(ours.any()), not bool(truth.any())
+        if any(empty):
+            both = all(empty)
+            scores[region] = Score(dice=float(both), hd95_mm=0.0 if both else diagonal_mm, both_empty=both)
+            continue
+        # Distances need the two surfaces only; the box around both is a fraction of the image.
+        start, end = generate_spatial_bounding_box((ours | truth)[None].numpy(), margin=1, allow_smaller=False)
+        box = tuple(slice(low, high) for low, high in zip(start, end, strict=True))
+        pair = ours[box][None, None], truth[box][None, None]
+        distance = compute_hausdorff_distance(*pair, percentile=95, spacing=list(spacing_mm), include_background=True)
+        dice = compute_dice(*pair, include_background=True)
+        scores[region] = Score(dice=float(dice), hd95_mm=float(distance), both_empty=False)
+    return scores
+
+
+def summarize(records: Sequence[dict[str, Any]], seed: int = 0) -> dict[str, Any]:
+    """Means of records ``{study, subset, region, dice, hd95_mm, both_empty}`` with 95 % bootstrap intervals.
+
+    Studies are resampled. Under ``mean`` each study's subsets are averaged first, as papers do.
+
+    Returns:
+        ``{"subsets": {"flair+t2": {"et": {...}}}, "mean": {"et": {...}}}``; per cell ``dice``,
+        ``dice_interval``, ``hd95_mm``, ``hd95_interval``, ``studies`` and ``both_empty``.
+    """
+    generator = np.random.default_rng(seed)
+    present = {record["subset"] for record in records}
+    subsets = [name for name in map(subset_name, SUBSETS) if name in present]
+
+    def cell(region: str, names: Sequence[str]) -> dict[str, Any]:
+        rows = [r for r in records if r["region"] == region and r["subset"] in names]
+        studies = sorted({r["study"] for r in rows})
+        result: dict[str, Any] = {}
+        for key, interval in (("dice", "dice_interval"), ("hd95_mm", "hd95_interval")):
+            means = np.array([np.mean([r[key] for r in rows if r["study"] == study]) for study in studies])
+            result[key], result[interval] = round(float(means.mean()), 4), _bootstrap(means, generator)
+        return result | {"studies": len(studies), "both_empty": sum(r["both_empty"] for r in rows)}
+
+    return {
+        "subsets": {name: {region: cell(region, [name]) for region in REGIONS} for name in subsets},
+        "mean": {region: cell(region, subsets) for region in REGIONS},
+    }
+
+
+def write_tables(table: dict[str, Any], records: Sequence[dict[str, Any]], folder: str | Path, title: str) -> None:
+    """Write ``evaluation.json``, ``.csv`` (a row per record), ``.md`` and ``.png`` (heat map) into ``folder``.
+
+    Raises:
+        StudyError: the folder cannot be written, or matplotlib is not installed.
+    """
+    place = Path(folder)
+    try:
+        place.mkdir(parents=True, exist_ok=True)
+        write_json(place / "evaluation.json", {"title": title, "table": table, "records": list(records)})
+        write_atomically(place / "evaluation.csv", lambda path: _write_csv(path, records))
+        text = markdown(table, title)
+        write_atomically(place / "evaluation.md", lambda path: path.write_text(text, encoding="utf-8"))
+        write_atomically(place / "evaluation.png", lambda path: _write_heat_map(path, table, title))
+    except OSError as error:
+        raise StudyError(f"{place} cannot be written ({error.strerror or error}); choose another --output") from error
+
+
+def markdown(table: dict[str, Any], title: str) -> str:
+    """The table as Markdown: which sequences are available, Dice in % with its interval, HD95 in mm."""
+    names = {"flair": "FLAIR", "t1": "T1", "t1ce": "T1ce", "t2": "T2"}
+    head = [
+        *(names[s] for s in SEQUENCES),
+        *(f"{r.upper()} Dice %" for r in REGIONS),
+        *(f"{r.upper()} HD95" for r in REGIONS),
+    ]
+    lines = [
+        f"{title}; in brackets 95 % bootstrap intervals over the studies.",
+        "",
+        _row(head),
+        _row([":-:"] * len(head)),
+    ]
+    for subset, row in table["subsets"].items():
+        lines.append(_row([*("●" if s in subset.split("+") else "○" for s in SEQUENCES), *_cells(row)]))
+    lines.append(_row(["**mean**", "", "", "", *_cells(table["mean"])]))
+    empty = max(row[region]["both_empty"] for row in table["subsets"].values() for region in REGIONS)
+    if empty:
+        lines += [
+            "",
+            f"A region absent from both truth and prediction counts as Dice 1 (at most {empty} studies of a row).",
+        ]
+    return "\n".join(lines) + "\n"
+
+
+def _cells(row: dict[str, Any]) -> list[str]:
+    dice = [
+        f"{100 * row[r]['dice']:.1f} [{100 * row[r]['dice_interval'][0]:.0f}, {100 * row[r]['dice_interval'][1]:.0f}]"
+        for r in REGIONS
+    ]
+    return [*dice, *(f"{row[r]['hd95_mm']:.1f}" for r in REGIONS)]
+
+
+def _row(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _bootstrap(values: NDArray[np.float64], generator: np.random.Generator) -> list[float]:
+    means = generator.choice(values, (RESAMPLES, len(values))).mean(axis=1)
+    return [round(float(bound), 4) for bound in np.percentile(means, (2.5, 97.5))]
+
+
+def _write_csv(path: Path, records: Sequence[dict[str, Any]]) -> None:
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, fieldnames=list(records[0]))
+        writer.writeheader()
+        writer.writerows(records)
+
+
+def _write_heat_map(path: Path, table: dict[str, Any], title: str) -> None:
+    try:
+        from matplotlib.figure import Figure  # an extra: nothing but this picture needs it
+    except ImportError as error:
+        raise StudyError("matplotlib draws the heat map and is not installed; pip install 'lckd[evaluate]'") from error
+    rows = {**table["subsets"], "mean": table["mean"]}
+    values = np.array([[100 * row[region]["dice"] for region in REGIONS] for row in rows.values()])
+    figure = Figure(figsize=(6.4, 8.2), layout="constrained")
+    axes = figure.add_subplot()
+    shown = axes.imshow(values, cmap="viridis", vmin=0, vmax=100, aspect="auto")
+    axes.set_xticks(range(len(REGIONS)), [region.upper() for region in REGIONS])
+    axes.set_yticks(range(len(rows)), [name.replace("+", " + ") for name in rows])
+    axes.axhline(len(rows) - 1.5, color="white", linewidth=3)
+    axes.xaxis.tick_top()
+    axes.set_title(title, fontsize=10)
+    for (y, x), value in np.ndenumerate(values):
+        axes.text(x, y, f"{value:.1f}", ha="center", va="center", color="black" if value > 60 else "white")
+    figure.colorbar(shown, ax=axes, label="Dice in %", shrink=0.6)
+    figure.savefig(path, format="png", dpi=130)

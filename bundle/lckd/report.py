@@ -1,0 +1,103 @@
+"""What a report says: volumes, expected Dice, and how the result came about."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lckd import __version__
+from lckd.images import write_atomically
+from lckd.sequences import LABELS, REGION_LABELS, REGIONS, SEQUENCES, subset_name
+
+DISCLAIMER = "Research use only; not for clinical decisions."
+
+
+def volumes_ml(label_map: NDArray[np.uint8], affine: NDArray) -> dict[str, dict[str, float]]:
+    """Volumes in mL of a label map ``(X, Y, Z)``: per label under ``labels``, per region under ``regions``."""
+    voxel_ml = abs(float(np.linalg.det(affine[:3, :3]))) / 1000
+    counts = np.bincount(label_map.ravel(), minlength=max(LABELS.values()) + 1)
+    return {
+        "labels": {name: round(float(counts[value]) * voxel_ml, 3) for name, value in LABELS.items()},
+        "regions": {r: round(float(counts[list(REGION_LABELS[r])].sum()) * voxel_ml, 3) for r in REGIONS},
+    }
+
+
+def expected_dice(evaluation: Mapping[str, Any] | None, subset: Sequence[str]) -> dict[str, Any] | None:
+    """Mean Dice that the evaluation found for exactly this subset, per region; None where it was not evaluated.
+
+    Args:
+        evaluation: the table of ``lckd.evaluation.summarize``.
+        subset: sequences used.
+    """
+    row = (evaluation or {}).get("subsets", {}).get(subset_name(tuple(subset)))
+    if row is None:
+        return None
+    return {region: {"dice": row[region]["dice"], "interval_95": row[region]["dice_interval"]} for region in REGIONS}
+
+
+def study_report(
+    *,
+    study: str,
+    weights: Mapping[str, str],
+    used: Sequence[str],
+    reference: str,
+    label_map: NDArray[np.uint8],
+    affine: NDArray,
+    expected: Mapping[str, Any] | None,
+    device: str,
+    precision: str,
+    timings_s: Mapping[str, float],
+    warnings: Sequence[str],
+) -> dict[str, Any]:
+    """The content of ``report.json``.
+
+    Args:
+        study: id.
+        weights: ``file`` and ``sha256``.
+        used: sequences that were available and used.
+        reference: sequence whose grid the outputs have.
+        label_map: ``(X, Y, Z)`` of our label values.
+        affine: ``(4, 4)`` voxel to world in mm.
+        expected: of ``expected_dice``.
+        device: that computed.
+        precision: of the convolutions.
+        timings_s: seconds per step.
+        warnings: sentences for the user.
+    """
+    return {
+        "study": study,
+        "sequences": {
+            "used": list(used),
+            "missing": [sequence for sequence in SEQUENCES if sequence not in used],
+            "reference": reference,
+        },
+        "volumes_ml": volumes_ml(label_map, affine),
+        "expected_dice": expected,
+        "warnings": list(warnings),
+        "labels": {str(value): name for name, value in LABELS.items()},
+        "device": device,
+        "precision": precision,
+        "timings_s": dict(timings_s),
+        "weights": dict(weights),
+        "software": {"name": "lckd", "version": __version__},
+        "disclaimer": DISCLAIMER,
+    }
+
+
+def summary_line(report: Mapping[str, Any]) -> str:
+    """One line for a terminal: the study, its sequences, its volumes and what to expect of them."""
+    expected = report["expected_dice"]
+    parts = []
+    for region in REGIONS:
+        trust = f" (expected Dice {expected[region]['dice']:.2f})" if expected else ""
+        parts.append(f"{region.upper()} {report['volumes_ml']['regions'][region]:.1f} mL{trust}")
+    return f"{report['study']} [{subset_name(tuple(report['sequences']['used']))}]: {', '.join(parts)}"
+
+
+def write_json(path: str | Path, data: Any) -> None:
+    """Write JSON for people and programs, atomically."""
+    text = json.dumps(data, indent=2, ensure_ascii=False) + "\n"
+    write_atomically(Path(path), lambda temporary: temporary.write_text(text, encoding="utf-8"))
