@@ -17,7 +17,7 @@ def run_demo(output: Path, seed: int, missing: tuple[str, ...]) -> dict[str, flo
     """Simulate, segment and compare; prints as it goes.
 
     Args:
-        output: folder for ``study/`` and ``segmentation/``.
+        output: folder for ``simulated/``, the study, and ``segmentation/``.
         seed: of the simulation.
         missing: sequences that the study is written without.
 
@@ -28,10 +28,10 @@ def run_demo(output: Path, seed: int, missing: tuple[str, ...]) -> dict[str, flo
         StudyError: nothing is left, or the output cannot be written.
     """
     left = tuple(sequence for sequence in SEQUENCES if sequence not in missing)
-    writer = StudyWriter(output)
+    writer = StudyWriter(output / "segmentation")
     print(f"Simulating a glioma study (seed {seed}) with {subset_name(left) or 'no sequence'}: no patient's image.")
     study = simulate_study(seed=seed)
-    folder = write_study(study, output / "study", study_id="simulated", sequences=left, label=False)
+    folder = write_study(study, output / "simulated", study_id="simulated", sequences=left, label=False)
     batch = Batch(Segmenter(), writer)
     segmentation = batch(find_studies(folder)[0])
     batch.finish(1)
@@ -41,5 +41,5 @@ def run_demo(output: Path, seed: int, missing: tuple[str, ...]) -> dict[str, flo
     result = dict(zip(REGIONS, dice.tolist(), strict=True))
     print("Dice against the simulated truth: " + ", ".join(f"{REGION_NAMES[r]} {d:.2f}" for r, d in result.items()))
     print(f"Labels: {', '.join(f'{value} {name}' for name, value in LABELS.items())}")
-    print(f"Picture: {output / segmentation.study / 'preview.png'}")
+    print(f"Picture: {writer.output_dir / segmentation.study / 'preview.png'}")
     return result

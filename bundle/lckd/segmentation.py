@@ -17,7 +17,7 @@ from lckd.inferer import StudyInferer
 from lckd.loading import LoadStudy
 from lckd.network import LCKDNet
 from lckd.report import expected_dice, study_report
-from lckd.sequences import SEQUENCES, reference_sequence
+from lckd.sequences import SEQUENCES
 from lckd.transforms import label_map_of, preprocessing
 from lckd.weights import WEIGHTS, load_weights, metadata
 
@@ -95,6 +95,8 @@ class Segmenter:
         with _timed(timings, "load"):
             loaded = self.loading(dict(item))
         warnings = list(loaded["warnings"])
+        affine, reference = loaded["image"].affine, loaded["reference"]
+        shown = loaded["image"][SEQUENCES.index(reference)].as_tensor().clone()  # preprocessing works in place
         with _timed(timings, "preprocess"):
             image = self.preprocess({"image": loaded["image"]})["image"]
         with _timed(timings, "network"):
@@ -103,8 +105,6 @@ class Segmenter:
             probabilities = self.on_original_grid(logits, image)
             label_map = label_map_of(probabilities > 0.5)[0]
         subset = tuple(name for name, has in zip(SEQUENCES, loaded["availability"].tolist(), strict=True) if has)
-        affine = loaded["image"].affine
-        reference = reference_sequence(subset)
         report = study_report(
             study=item["study"],
             weights=self.weights,
@@ -122,7 +122,7 @@ class Segmenter:
             study=item["study"],
             label_map=label_map,
             probabilities=probabilities,
-            reference=loaded["image"][SEQUENCES.index(reference)].as_tensor(),
+            reference=shown,
             affine=affine,
             report=report,
         )
