@@ -29,11 +29,20 @@ class SequenceNorm(nn.Module):
     def forward(self, features: Tensor, sequence: Tensor) -> Tensor:
         """Normalize features ``(N, C, D, H, W)`` of images of ``sequence`` ``(N,)``, an index."""
         rows, channels, depth, height, width = features.shape
+        if not torch.jit.is_scripting() and torch.onnx.is_in_onnx_export():
+            return self._for_onnx(features, sequence)
         # One row of N * C channels: batch normalization then normalizes each row's channel by itself,
         # with a scale per row, in a single pass.
         flat = features.reshape(1, rows * channels, depth, height, width)
         weight, bias = self.weight[sequence].flatten(), self.bias[sequence].flatten()
         return F.batch_norm(flat, None, None, weight, bias, training=True).view_as(features)
+
+    @torch.jit.unused
+    def _for_onnx(self, features: Tensor, sequence: Tensor) -> Tensor:
+        """The same in operations that ONNX has for a number of rows only known at run time."""
+        variance, mean = torch.var_mean(features, (2, 3, 4), unbiased=False, keepdim=True)
+        weight, bias = (table[sequence][:, :, None, None, None] for table in (self.weight, self.bias))
+        return (features - mean) * torch.rsqrt(variance + 1e-5) * weight + bias
 
 
 def convolution(inputs: int, outputs: int, kernel: int = 3, stride: int = 1) -> nn.Conv3d:

@@ -94,29 +94,45 @@ def study_id(name: str) -> str:
 def kind_of_file(file: Path) -> str | None:
     """Sequence, or ``label``, that a file's name says it holds; None if it says neither.
 
-    The name is cut at everything that is no letter or digit. Two neighbouring words may be one alias
-    (``t1_ce``); the longest alias counts before a shorter one, then the last one in the name.
+    The name is cut at everything that is no letter or digit. A word that names a sequence and the next
+    may be one alias together (``t1_ce``, ``t2-flair``), which then counts instead of the word.
 
     Raises:
-        StudyError: the name holds two sequences of which none is part of the other, e.g. ``flair_t2``.
+        StudyError: the name holds two sequences, and not one of them last, e.g. ``flair_t2_brain``.
     """
+    return _kind_and_prefix(file)[0]
+
+
+def _kind_and_prefix(file: Path) -> tuple[str | None, str]:
+    """What ``kind_of_file`` says, and what precedes that word: the same for all files of a study."""
     ending = extension_of(file)
     if ending is None or file.name.startswith(".") or OWN_OUTPUTS.match(file.name):
-        return None
-    words = re.findall(r"[a-z0-9]+", file.name[: -len(ending)].lower())
-    if words and words[-1] in LABEL_ALIASES:
-        return "label"
-    found: list[str] = []
+        return None, ""
+    words = list(re.finditer(r"[a-z0-9]+", file.name[: -len(ending)].lower()))
+    texts = [word.group() for word in words]
+    found: list[tuple[str, int]] = []
     position = 0
-    while position < len(words):
-        pair = sequence_of("".join(words[position : position + 2])) if position + 1 < len(words) else None
-        single = sequence_of(words[position])
+    while position < len(texts):
+        # Only after a name may a word belong to it: the c of c_t1.nii.gz is a patient, not contrast.
+        single = sequence_of(texts[position])
+        pair = sequence_of("".join(texts[position : position + 2])) if single and position + 1 < len(texts) else None
         if sequence := pair or single:
-            found.append(sequence)
+            found.append((sequence, position))
         position += 2 if pair else 1
-    if len(set(found)) > 1 and found[-1] != sequence_of(words[-1]):
-        raise StudyError(f"{file} names {' and '.join(dict.fromkeys(found))}; put the one sequence it holds last")
-    return found[-1] if found else None
+    if texts and texts[-1] in LABEL_ALIASES:
+        return "label", _before(file, words, len(texts) - 1)
+    if not found:
+        return None, ""
+    kind, place = found[-1]
+    last_word_named = place + (2 if sequence_of("".join(texts[place : place + 2])) else 1) >= len(texts)
+    if len({sequence for sequence, _ in found}) > 1 and not last_word_named:
+        named = " and ".join(dict.fromkeys(sequence for sequence, _ in found))
+        raise StudyError(f"{file} names {named}; put the one sequence it holds last")
+    return kind, _before(file, words, place)
+
+
+def _before(file: Path, words: list[re.Match[str]], place: int) -> str:
+    return re.sub(r"[^A-Za-z0-9]+$", "", file.name[: words[place].start()])
 
 
 def _in_folder(folder: Path) -> list[Item]:
@@ -139,8 +155,9 @@ def _in_flat_folder(folder: Path, files: list[Path]) -> list[Item]:
     groups: dict[str, list[tuple[str | None, Path]]] = {}
     try:
         for file in files:
-            if (kind := kind_of_file(file)) is not None:
-                groups.setdefault(_prefix(file, kind), []).append((kind, file))
+            kind, prefix = _kind_and_prefix(file)
+            if kind is not None:
+                groups.setdefault(prefix, []).append((kind, file))
     except StudyError as error:
         return [{"study": study_id(folder.name), "error": str(error)}]
     kinds = [kind for group in groups.values() for kind, _ in group]
@@ -151,14 +168,6 @@ def _in_flat_folder(folder: Path, files: list[Path]) -> list[Item]:
     ):
         return [_study(study_id(prefix or folder.name), group, folder) for prefix, group in sorted(groups.items())]
     return [_study(study_id(folder.name), [pair for group in groups.values() for pair in group], folder)]
-
-
-def _prefix(file: Path, kind: str) -> str:
-    stem = file.name[: -len(extension_of(file) or "")]
-    aliases = LABEL_ALIASES if kind == "label" else ALIASES[kind]
-    # An alias may be written with separators inside: t1_ce, T2-FLAIR.
-    pattern = "|".join(r"[^a-z0-9]?".join(alias) for alias in sorted(aliases, key=len, reverse=True))
-    return re.sub(rf"[^a-z0-9]*({pattern})(?![a-z0-9]).*$", "", stem, flags=re.IGNORECASE)
 
 
 def _study(study: str, named: Iterable[tuple[str | None, Path]], folder: Path) -> Item:

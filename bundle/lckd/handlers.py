@@ -1,8 +1,16 @@
-"""What a person watching a training sees."""
+"""What a person watching a training sees, and what a crash leaves."""
 
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import ignite.distributed as idist
+import torch
 from ignite.engine import Engine, Events
 from monai.engines import SupervisedTrainer
 from tqdm import tqdm
+
+from lckd.images import write_atomically
 
 
 class ProgressHandler:
@@ -41,3 +49,27 @@ class ProgressHandler:
         self.bar.close()
         if error is not None:
             raise error
+
+
+class LastCheckpoint:
+    """Writes everything a training needs to go on, after every epoch, over the one before, atomically.
+
+    Args:
+        path: of the checkpoint.
+        state: objects with a ``state_dict`` each, by name.
+    """
+
+    def __init__(self, path: str | Path, state: Mapping[str, Any]) -> None:
+        self.path, self.state = Path(path), state
+
+    def attach(self, engine: Engine) -> None:
+        """Write whenever an epoch of ``engine``, a trainer, is complete."""
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self)
+
+    def __call__(self, engine: Engine) -> None:
+        """Write the checkpoint; of several processes only the first does."""
+        if idist.get_rank() != 0:
+            return
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        states = {name: part.state_dict() for name, part in self.state.items()}
+        write_atomically(self.path, lambda temporary: torch.save(states, temporary))

@@ -142,11 +142,10 @@ class TrainingStep:
             convert_to_tensor(batch[key], track_meta=False, device=device) for key in ("image", "label", "availability")
         )
         subset = self.subsets(availability, engine.state.iteration)
-        network = engine.network
-        network.train()
+        engine.network.train()
         engine.optimizer.zero_grad(set_to_none=True)
         with torch.autocast(torch.device(device).type, torch.bfloat16, enabled=self.amp):
-            logits, features = network(image, subset)
+            logits, features = engine.inferer(image, engine.network, subset)
         segmentation = self.segmentation_loss(logits, target)
         teachers, weights = self.election.teachers(target, features.shape[2:])
         distillation = self.distillation_loss(features, subset, teachers, weights)
