@@ -29,8 +29,9 @@ class SequenceNorm(nn.Module):
     def forward(self, features: Tensor, sequence: Tensor) -> Tensor:
         """Normalize features ``(N, C, D, H, W)`` of images of ``sequence`` ``(N,)``, an index."""
         rows, channels, depth, height, width = features.shape
-        if not torch.jit.is_scripting() and torch.onnx.is_in_onnx_export():
-            return self._for_onnx(features, sequence)
+        if not torch.jit.is_scripting():  # noqa: SIM102 - TorchScript leaves out what stands under this alone
+            if torch.onnx.is_in_onnx_export():
+                return self._for_onnx(features, sequence)
         # One row of N * C channels: batch normalization then normalizes each row's channel by itself,
         # with a scale per row, in a single pass.
         flat = features.reshape(1, rows * channels, depth, height, width)
