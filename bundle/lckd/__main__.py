@@ -2,6 +2,7 @@
 
 import inspect
 import sys
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -148,6 +149,8 @@ def main(arguments: list[str] | None = None) -> None:
     import fire
     from fire.decorators import SetParseFns
 
+    # MONAI announces its own deprecations to its users' users.
+    warnings.filterwarnings("ignore", category=FutureWarning, module="monai")
     arguments = sys.argv[1:] if arguments is None else arguments
     try:
         _check_options(arguments)

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -162,7 +163,8 @@ class Segmenter:
     def on_original_grid(self, logits: Tensor, image: MetaTensor) -> Tensor:
         """Probabilities ``(3, X, Y, Z)`` on the grid that ``image`` had before ``preprocess``."""
         # Outside the cropped box the inverse pads with zero, which is a probability but no logit.
-        traced = MetaTensor(logits.sigmoid(), meta=image.meta, applied_operations=image.applied_operations)
+        # MONAI's inverse empties what it has inverted, and an image is inverted for once per subset.
+        traced = MetaTensor(logits.sigmoid(), meta=image.meta, applied_operations=deepcopy(image.applied_operations))
         return self.preprocess.inverse({"image": traced})["image"].as_tensor()
 
 

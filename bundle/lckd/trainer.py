@@ -15,35 +15,50 @@ from torch.utils.data import Dataset
 from lckd.election import Election
 from lckd.losses import DistillationLoss, SegmentationLoss
 from lckd.network import LCKDNet
+from lckd.sequences import SEQUENCES, SUBSETS, parse_subset
+
+_AVAILABILITY = torch.tensor([[sequence in subset for sequence in SEQUENCES] for subset in SUBSETS])
 
 
 class SubsetSampler:
     """Draws which of its available sequences each study may use in an iteration.
 
-    Draws depend on the seed and the iteration alone, so that a resumed training draws the same.
+    Draws depend on the seed, the rank and the iteration alone, so that a resumed training draws the same.
 
     Args:
         seed: of the generator.
         full_iterations: every sequence is used until then (the paper's first phase).
         full: a draw may be all the sequences a study has; False is the paper's second phase.
+        emphasis: how many times as likely as the others a subset is, e.g. ``{"t1": 3}``.
         rank: of this process in a distributed training, so that each draws its own.
     """
 
-    def __init__(self, seed: int = 0, full_iterations: int = 0, full: bool = True, rank: int = 0) -> None:
+    def __init__(
+        self,
+        seed: int = 0,
+        full_iterations: int = 0,
+        full: bool = True,
+        emphasis: Mapping[str, float] | None = None,
+        rank: int = 0,
+    ) -> None:
         self.seed, self.full_iterations, self.full, self.rank = seed, full_iterations, full, rank
+        factors = {parse_subset(name): factor for name, factor in (emphasis or {}).items()}
+        self.weights = np.array([factors.get(subset, 1.0) for subset in SUBSETS])
 
     def __call__(self, availability: Tensor, iteration: int) -> Tensor:
-        """A random non-empty subset, each equally likely, of every row of ``availability`` ``(B, 4)``."""
+        """A random non-empty subset of every row of ``availability`` ``(B, 4)``."""
         if iteration <= self.full_iterations:
             return availability
         generator = np.random.default_rng((self.seed, self.rank, iteration))
-        drawn = torch.zeros_like(availability)
-        for row, available in enumerate(availability):
-            sequences = available.nonzero().flatten()
-            last = 2 ** len(sequences) - (1 if self.full or len(sequences) == 1 else 2)
-            bits = int(generator.integers(1, last, endpoint=True))
-            drawn[row, [int(index) for bit, index in enumerate(sequences) if bits >> bit & 1]] = True
-        return drawn
+        drawn = [self._draw(available, generator) for available in availability]
+        return torch.stack(drawn).to(availability.device)
+
+    def _draw(self, available: Tensor, generator: np.random.Generator) -> Tensor:
+        possible = (_AVAILABILITY <= available.cpu()).all(1)
+        if not self.full and available.sum() > 1:
+            possible &= (_AVAILABILITY != available.cpu()).any(1)
+        weights = self.weights * possible.numpy()
+        return _AVAILABILITY[int(generator.choice(len(SUBSETS), p=weights / weights.sum()))]
 
 
 class PatchDataset(Dataset):

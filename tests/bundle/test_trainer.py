@@ -23,6 +23,12 @@ def test_the_papers_second_phase_never_draws_all_four():
     assert len(draws(SubsetSampler(full=False), ALL)) == 14
 
 
+def test_an_emphasized_subset_is_drawn_more_often():
+    counts = draws(SubsetSampler(emphasis={"t1": 15}), ALL)
+    assert counts[(False, True, False, False)] > 0.4 * counts.total()
+    assert len(counts) == 15
+
+
 def test_only_available_sequences_are_drawn():
     available = torch.tensor([[True, False, True, False]])
     assert len(draws(SubsetSampler(), available, 100)) == 3
