@@ -54,9 +54,9 @@ class SubsetSampler:
         return torch.stack(drawn).to(availability.device)
 
     def _draw(self, available: Tensor, generator: np.random.Generator) -> Tensor:
-        possible = (_AVAILABILITY <= available.cpu()).all(1)
+        possible = (~_AVAILABILITY | available.cpu()).all(1)
         if not self.full and available.sum() > 1:
-            possible &= (_AVAILABILITY != available.cpu()).any(1)
+            possible &= (_AVAILABILITY ^ available.cpu()).any(1)
         weights = self.weights * possible.numpy()
         return _AVAILABILITY[int(generator.choice(len(SUBSETS), p=weights / weights.sum()))]
 

@@ -58,7 +58,9 @@ def test_the_network_takes_and_gives_what_the_metadata_says():
 
 
 def test_the_weights_export_to_torchscript(tmp_path):
-    ckpt_export("network_def", filepath=str(tmp_path / "model.ts"), ckpt_file=MODEL, meta_file=METADATA, config_file=INFERENCE)
+    ckpt_export(
+        "network_def", filepath=str(tmp_path / "model.ts"), ckpt_file=MODEL, meta_file=METADATA, config_file=INFERENCE
+    )
     network = LCKDNet().eval()
     load_weights(network)
     image, availability = torch.randn(1, 4, 32, 32, 32), torch.tensor([[True, False, True, False]])
@@ -118,12 +120,24 @@ def test_the_training_workflow_has_all_properties(dataset_dir, tmp_path):
 
 @pytest.mark.slow
 def test_a_copy_of_the_bundle_alone_runs_inference(small_study, tmp_path):
-    shutil.copytree(BUNDLE, tmp_path / "elsewhere" / "bundle", ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
+    shutil.copytree(
+        BUNDLE, tmp_path / "elsewhere" / "bundle", ignore=shutil.ignore_patterns("__pycache__", "*.egg-info")
+    )
     write_study(small_study, tmp_path / "study", sequences=("flair", "t2"))
-    command = [sys.executable, "-m", "monai.bundle", "run", "inference", "--config_file", "bundle/configs/inference.yaml"]
+    command = [
+        sys.executable,
+        "-m",
+        "monai.bundle",
+        "run",
+        "inference",
+        "--config_file",
+        "bundle/configs/inference.yaml",
+    ]
     command += ["--dataset_dir", str(tmp_path / "study"), "--output_dir", str(tmp_path / "out")]
     environment = os.environ | {"PYTHONPATH": str(tmp_path / "elsewhere" / "bundle")}
-    done = subprocess.run(command, cwd=tmp_path / "elsewhere", env=environment, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(
+        command, cwd=tmp_path / "elsewhere", env=environment, capture_output=True, text=True, timeout=300
+    )
     assert done.returncode == 0, done.stderr[-3000:]
     (report,) = (tmp_path / "out").glob("*/report.json")
     assert json.loads(report.read_text())["sequences"]["used"] == ["flair", "t2"]

@@ -3,10 +3,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import ndimage
+
 from lckd.errors import StudyError
 from lckd.sequences import LABELS, SEQUENCES
 from lckd.simulation import simulate_study, write_study
-from scipy import ndimage
 
 SMALL = {"shape": (32, 36, 32), "spacing_mm": (4.5, 4.5, 4.5)}
 SEEDS = range(4)

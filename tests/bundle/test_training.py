@@ -19,7 +19,6 @@ TINY = {
     "network_def#encoder#blocks": [0, 1],
     "network_def#decoder#widths": [4, 6],
     "network_def#decoder#blocks": [1, 1],
-    "validate#evaluator#iteration_update#divisor": 4,
     "patch_size": [16, 16, 16],
     "iterations": 4,
     "iterations_per_epoch": 2,
