@@ -1,0 +1,168 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from lckd.datalist import find_split, find_studies, kind_of_file, study_from_files, study_id
+from lckd.errors import StudyError
+
+
+def touch(folder: Path, *names: str) -> Path:
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(b"x")
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("Brats18_TCIA01_499_1_flair.nii.gz", "flair"),
+        ("BraTS19_CBICA_ASK_1_t1ce.nii.gz", "t1ce"),
+        ("BraTS2021_00002_t1.nii.gz", "t1"),
+        ("BraTS-GLI-00012-000-t2f.nii.gz", "flair"),
+        ("BraTS-GLI-00012-000-t1n.nii.gz", "t1"),
+        ("BraTS-GLI-00012-000-t1c.nii.gz", "t1ce"),
+        ("BraTS-GLI-00012-000-t2w.nii.gz", "t2"),
+        ("BraTS-GLI-00012-000-seg.nii.gz", "label"),
+        ("T1 Gd.nrrd", "t1ce"),
+        ("patient_T1-CE.mha", "t1ce"),
+        ("T2_FLAIR.nii", "flair"),
+        ("c_t1.nii.gz", "t1"),
+        ("t1_study_flair.nii.gz", "flair"),
+        ("t1ce_brain.nii.gz", "t1ce"),
+        ("dwi.nii.gz", None),
+        ("notes_t1.txt", None),
+        (".hidden_t1.nii.gz", None),
+        ("segmentation.nii.gz", None),
+        ("probabilities_et.nii.gz", None),
+    ],
+)
+def test_what_a_file_name_says(name, kind):
+    assert kind_of_file(Path(name)) == kind
+
+
+def test_a_name_with_two_sequences_is_not_guessed():
+    with pytest.raises(StudyError, match="names flair and t2; put the one sequence it holds last"):
+        kind_of_file(Path("flair_t2_brain.nii.gz"))
+
+
+def test_a_study_folder_is_one_study_by_its_name(tmp_path):
+    touch(tmp_path / "p7", "x_t1.nii.gz", "x_flair.nii.gz", "x_seg.nii.gz", "notes.txt")
+    (item,) = find_studies(tmp_path / "p7")
+    assert item == {
+        "study": "p7",
+        "flair": str(tmp_path / "p7" / "x_flair.nii.gz"),
+        "t1": str(tmp_path / "p7" / "x_t1.nii.gz"),
+        "label": str(tmp_path / "p7" / "x_seg.nii.gz"),
+    }
+
+
+def test_a_folder_of_study_folders_gives_them_in_order(tmp_path):
+    touch(tmp_path, "b/b_t2.nii.gz", "a/a_t1.nii.gz", "deep/c/c_flair.nii.gz", ".trash/t1.nii.gz")
+    assert [item["study"] for item in find_studies(tmp_path)] == ["a", "b", "c"]
+
+
+def test_a_flat_folder_is_split_by_what_precedes_the_sequence(tmp_path):
+    touch(tmp_path, "A_flair.nii.gz", "A_t1_ce.nii.gz", "B_flair.nii.gz", "B_seg.nii.gz")
+    items = {item["study"]: item for item in find_studies(tmp_path)}
+    assert set(items["A"]) == {"study", "flair", "t1ce"}
+    assert set(items["B"]) == {"study", "flair", "label"}
+
+
+def test_two_files_for_one_sequence_are_refused_by_name(tmp_path):
+    touch(tmp_path / "p", "a_t1.nii.gz", "a_t1w.nii.gz")
+    (item,) = find_studies(tmp_path / "p")
+    assert "two files for t1" in item["error"]
+    assert "a_t1.nii.gz" in item["error"]
+    assert "a_t1w.nii.gz" in item["error"]
+
+
+def test_a_bad_study_does_not_hide_the_good(tmp_path):
+    touch(tmp_path, "bad/scan1.nii.gz", "good/x_t1.nii.gz")
+    bad, good = find_studies(tmp_path)
+    assert "holds no sequence, only scan1.nii.gz" in bad["error"]
+    assert "error" not in good
+
+
+def test_equal_ids_are_refused(tmp_path):
+    touch(tmp_path, "one/p/x_t1.nii.gz", "two/p/x_t1.nii.gz")
+    first, second = find_studies(tmp_path)
+    assert "error" not in first
+    assert "two studies are called p" in second["error"]
+
+
+@pytest.mark.parametrize("name", ["nowhere", "empty"])
+def test_nothing_to_segment_is_said_so(tmp_path, name):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(StudyError, match="does not exist|holds no sequence"):
+        find_studies(tmp_path / name)
+
+
+def test_a_data_list_with_sections_and_relative_paths(tmp_path):
+    touch(tmp_path, "img/a_flair.nii.gz", "img/b_t2.nii.gz")
+    content = {"training": [{"flair": "img/a_flair.nii.gz"}], "test": [{"study": "b", "T2w": "img/b_t2.nii.gz"}]}
+    (tmp_path / "list.json").write_text(json.dumps(content))
+    assert [item["study"] for item in find_studies(tmp_path / "list.json")] == ["a_flair", "b"]
+    (item,) = find_split(tmp_path / "list.json", "test")
+    assert item == {"study": "b", "t2": str(tmp_path / "img" / "b_t2.nii.gz")}
+
+
+def test_msds_dataset_json_names_its_channels(tmp_path):
+    touch(tmp_path, "imagesTr/BRATS_001.nii.gz", "labelsTr/BRATS_001.nii.gz")
+    content = {
+        "modality": {"0": "FLAIR", "1": "T1w", "2": "t1gd", "3": "T2w"},
+        "labels": {"0": "background"},
+        "training": [{"image": "./imagesTr/BRATS_001.nii.gz", "label": "./labelsTr/BRATS_001.nii.gz"}],
+    }
+    (tmp_path / "dataset.json").write_text(json.dumps(content))
+    (item,) = find_studies(tmp_path / "dataset.json")
+    assert item["channels"] == ["flair", "t1", "t1ce", "t2"]
+    assert item["study"] == "BRATS_001"
+    assert item["label"].endswith("labelsTr/BRATS_001.nii.gz")
+
+
+def test_a_4d_file_must_name_its_channels(tmp_path):
+    touch(tmp_path, "four.nii.gz")
+    with pytest.raises(StudyError, match="--channels flair,t1,t1ce,t2"):
+        find_studies(tmp_path / "four.nii.gz")
+    (tmp_path / "four.json").write_text(json.dumps({"channels": ["T2", "FLAIR"]}))
+    assert find_studies(tmp_path / "four.nii.gz")[0]["channels"] == ["t2", "flair"]
+
+
+@pytest.mark.parametrize("channels", [["flair", "flair"], ["flair", "dwi"]])
+def test_wrong_channel_names_are_refused(tmp_path, channels):
+    touch(tmp_path, "four.nii.gz")
+    with pytest.raises(StudyError, match="accepted are flair, t1, t1ce, t2, each once"):
+        find_studies(tmp_path / "four.nii.gz", channels=channels)
+
+
+@pytest.mark.parametrize("text", ["{", "[3]", '[{"dwi": "a.nii.gz"}]', '[{"flair": "nowhere.nii.gz"}]'])
+def test_a_broken_data_list_is_told(tmp_path, text):
+    (tmp_path / "list.json").write_text(text)
+    try:
+        (item,) = find_studies(tmp_path / "list.json")
+    except StudyError as error:
+        assert "list.json" in str(error)
+    else:
+        assert "list.json" in item["error"]
+
+
+def test_explicit_files_go_by_alias(tmp_path):
+    touch(tmp_path, "one.nii.gz", "two.nii.gz")
+    item = study_from_files({"T1Gd": tmp_path / "one.nii.gz", "fla": tmp_path / "two.nii.gz"}, "s")
+    assert item == {"study": "s", "flair": str(tmp_path / "two.nii.gz"), "t1ce": str(tmp_path / "one.nii.gz")}
+
+
+@pytest.mark.parametrize("files", [{}, {"dwi": "a.nii.gz"}, {"flair": "nowhere.nii.gz"}, {"t1ce": "x", "t1gd": "x"}])
+def test_wrong_explicit_files_are_refused(tmp_path, files, monkeypatch):
+    monkeypatch.chdir(touch(tmp_path, "a.nii.gz", "x"))
+    with pytest.raises(StudyError):
+        study_from_files(files)
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"), [("../../etc", "_.._etc"), ("a b/c", "a_b_c"), ("..", "study"), ("", "study"), ("ü", "_")]
+)
+def test_a_hostile_id_becomes_a_safe_folder_name(name, expected):
+    assert study_id(name) == expected

@@ -1,0 +1,186 @@
+import gzip
+
+import nibabel as nib
+import numpy as np
+import pytest
+import SimpleITK as sitk
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lckd.errors import StudyError
+from lckd.images import looks_skull_stripped, read_image, read_label_map, write_atomically, write_label_map
+
+
+def scan(shape=(6, 7, 5)) -> np.ndarray:
+    return np.arange(1, np.prod(shape) + 1, dtype=np.float32).reshape(shape)
+
+
+def oblique(angle: float = 0.3, spacing=(1.0, 2.0, 3.0), flip: bool = False) -> np.ndarray:
+    rotation = np.array([[np.cos(angle), -np.sin(angle), 0], [np.sin(angle), np.cos(angle), 0], [0, 0, 1]])
+    affine = np.eye(4)
+    affine[:3, :3] = rotation * np.array(spacing) * np.array([-1 if flip else 1, 1, 1])
+    affine[:3, 3] = 10, -20, 30
+    return affine
+
+
+def save(path, array, affine=None):
+    affine = np.eye(4) if affine is None else affine
+    if path.name.endswith((".nii", ".nii.gz")):
+        image = nib.Nifti1Image(array, affine)
+        image.set_qform(affine, 1)
+        image.set_sform(affine, 1)
+        nib.save(image, path)
+    else:
+        image = sitk.GetImageFromArray(array.transpose())
+        lps = np.diag([-1, -1, 1, 1]) @ affine
+        spacing = np.linalg.norm(lps[:3, :3], axis=0)
+        image.SetSpacing(spacing.tolist())
+        image.SetDirection((lps[:3, :3] / spacing).ravel().tolist())
+        image.SetOrigin(lps[:3, 3].tolist())
+        sitk.WriteImage(image, str(path))
+    return path
+
+
+@given(st.floats(-1.5, 1.5), st.tuples(*[st.floats(0.5, 6.0)] * 3), st.booleans(), st.sampled_from(["nrrd", "mha"]))
+@settings(deadline=None, max_examples=15)
+def test_every_format_gives_the_same_voxels_at_the_same_place(tmp_path_factory, angle, spacing, flip, ending):
+    folder, affine = tmp_path_factory.mktemp("formats"), oblique(angle, spacing, flip)
+    nifti = read_image(save(folder / "a.nii.gz", scan(), affine))
+    other = read_image(save(folder / f"a.{ending}", scan(), affine))
+    np.testing.assert_array_equal(nifti.array, other.array)
+    np.testing.assert_allclose(nifti.affine, other.affine, atol=1e-4)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.uint16, np.float32, np.float64])
+def test_every_number_type_is_read(tmp_path, dtype):
+    image = read_image(save(tmp_path / "a.nii", scan().astype(dtype)))
+    np.testing.assert_array_equal(image.array, scan().astype(dtype))
+    assert image.array.dtype == np.float32
+
+
+def test_the_headers_scaling_is_applied(tmp_path):
+    image = nib.Nifti1Image(scan().astype(np.int16), np.eye(4))
+    image.header.set_slope_inter(2, 1)
+    nib.save(image, tmp_path / "a.nii.gz")
+    raw = nib.load(tmp_path / "a.nii.gz")
+    np.testing.assert_allclose(read_image(tmp_path / "a.nii.gz").array, np.asarray(raw.dataobj))
+
+
+def test_a_4d_file_gives_its_channels_first(tmp_path):
+    assert read_image(save(tmp_path / "a.nii.gz", scan((3, 4, 5, 2)))).array.shape == (2, 3, 4, 5)
+
+
+def test_a_file_that_does_not_say_where_it_lies_is_warned_of(tmp_path):
+    nib.save(nib.Nifti1Image(scan(), None), tmp_path / "a.nii")
+    assert "does not say where it lies" in read_image(tmp_path / "a.nii").warnings[0]
+
+
+NAN, INF = scan(), scan()
+NAN[0, 0, 0], INF[1, 1, 1] = np.nan, np.inf
+
+
+@pytest.mark.parametrize(
+    ("array", "affine", "reason"),
+    [
+        (NAN, None, "NaN or infinite"),
+        (INF, None, "NaN or infinite"),
+        (np.zeros((4, 4, 4), np.float32), None, r"constant \(0 everywhere\)"),
+        (np.full((4, 4, 4), 7, np.int16), None, r"constant \(7 everywhere\)"),
+        (scan((5, 5)), None, "shape"),
+        (scan((5, 5, 1)), None, "shape"),
+        (scan().astype(np.complex64), None, "voxels of type complex64"),
+        (scan(), np.diag([20.0, 1, 1, 1]), "voxels of 20 x 1 x 1 mm"),
+        (scan(), np.diag([0.01, 1, 1, 1]), "voxels of 0.01 x 1 x 1 mm"),
+    ],
+)
+def test_what_is_no_scan_is_refused_with_file_and_reason(tmp_path, array, affine, reason):
+    with pytest.raises(StudyError, match=reason) as error:
+        read_image(save(tmp_path / "bad.nii.gz", array, affine))
+    assert "bad.nii.gz" in str(error.value)
+
+
+def test_an_affine_without_inverse_is_refused(tmp_path):
+    image = nib.Nifti1Image(scan(), np.eye(4))
+    image.header["sform_code"] = 1
+    for row in ("srow_x", "srow_y", "srow_z"):
+        image.header[row] = [1, 1, 1, 0]
+    image.to_filename(tmp_path / "a.nii")
+    raw = bytearray((tmp_path / "a.nii").read_bytes())
+    raw[254:256] = (1).to_bytes(2, "little")
+    for row in range(3):
+        raw[280 + 16 * row : 296 + 16 * row] = np.array([1, 1, 1, 0], "<f4").tobytes()
+    (tmp_path / "a.nii").write_bytes(bytes(raw))
+    with pytest.raises(StudyError, match="affine without an inverse"):
+        read_image(tmp_path / "a.nii")
+
+
+def test_a_colour_image_is_refused(tmp_path):
+    colours = np.zeros((4, 4, 4), [("R", "u1"), ("G", "u1"), ("B", "u1")])
+    nib.save(nib.Nifti1Image(colours, np.eye(4)), tmp_path / "a.nii")
+    with pytest.raises(StudyError, match="accepted are whole and floating-point numbers"):
+        read_image(tmp_path / "a.nii")
+
+
+@pytest.mark.parametrize("name", ["a.nii", "a.nii.gz", "a.nrrd", "a.mha"])
+@pytest.mark.parametrize("content", [b"", b"no image at all, whatever its name says" * 20])
+def test_a_file_that_is_no_image_is_refused(tmp_path, name, content):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(StudyError, match=r"is empty|truncated or no|cannot be read"):
+        read_image(tmp_path / name)
+
+
+@pytest.mark.parametrize("name", ["a.nii", "a.nii.gz", "a.nrrd", "a.mha"])
+def test_a_truncated_file_is_refused(tmp_path, name):
+    array = np.random.default_rng(0).normal(size=(12, 12, 12)).astype(np.float32)
+    whole = save(tmp_path / name, array).read_bytes()
+    (tmp_path / name).write_bytes(whole[: len(whole) * 2 // 3])
+    with pytest.raises(StudyError, match="truncated|cannot be read"):
+        read_image(tmp_path / name)
+
+
+def test_a_flipped_byte_in_a_compressed_file_is_noticed(tmp_path):
+    whole = bytearray(gzip.compress(save(tmp_path / "a.nii", scan()).read_bytes()))
+    whole[-6] ^= 0xFF
+    (tmp_path / "b.nii.gz").write_bytes(whole)
+    with pytest.raises(StudyError):
+        read_image(tmp_path / "b.nii.gz")
+
+
+@pytest.mark.parametrize(("name", "reason"), [("nowhere.nii", "does not exist"), ("a.png", "unknown extension")])
+def test_a_path_that_cannot_be_an_image_is_refused(tmp_path, name, reason):
+    with pytest.raises(StudyError, match=reason):
+        read_image(tmp_path / name)
+
+
+@given(st.floats(-1.5, 1.5), st.booleans())
+@settings(deadline=None, max_examples=10)
+def test_a_label_map_comes_back_as_it_was_written(tmp_path_factory, angle, flip):
+    path, affine = tmp_path_factory.mktemp("labels") / "a.nii.gz", oblique(angle, flip=flip)
+    labels = (scan() % 4).astype(np.uint8)
+    write_label_map(path, labels, affine)
+    read, read_affine = read_label_map(path)
+    np.testing.assert_array_equal(read, labels)
+    np.testing.assert_allclose(read_affine, affine, atol=1e-4)
+    header = nib.load(path).header
+    assert (header["sform_code"], header["qform_code"], header.get_data_dtype()) == (1, 1, np.uint8)
+
+
+def test_a_write_that_fails_keeps_the_old_file_and_leaves_nothing(tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_text("old")
+
+    def full_disk(temporary):
+        temporary.write_text("half")
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(OSError, match="No space left"):
+        write_atomically(path, full_disk)
+    assert [file.name for file in tmp_path.iterdir()] == ["a.txt"]
+    assert path.read_text() == "old"
+
+
+def test_a_brain_looks_stripped_and_a_head_does_not(small_study):
+    brain = small_study.images["t2"]
+    noise = np.random.default_rng(0).uniform(1, 5, brain.shape).astype(np.float32)
+    assert looks_skull_stripped(brain, small_study.affine)
+    assert not looks_skull_stripped(np.maximum(brain, noise), small_study.affine)
