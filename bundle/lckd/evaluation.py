@@ -46,7 +46,9 @@ def score(prediction: Tensor, target: Tensor, spacing_mm: Sequence[float]) -> di
         start, end = generate_spatial_bounding_box((ours | truth)[None].numpy(), margin=1, allow_smaller=False)
         box = tuple(slice(low, high) for low, high in zip(start, end, strict=True))
         pair = ours[box][None, None], truth[box][None, None]
-        distance = compute_hausdorff_distance(*pair, percentile=95, spacing=[float(side) for side in spacing_mm], include_background=True)
+        distance = compute_hausdorff_distance(
+            *pair, percentile=95, spacing=[float(side) for side in spacing_mm], include_background=True
+        )
         dice = compute_dice(*pair, include_background=True)
         scores[region] = Score(dice=float(dice), hd95_mm=float(distance), both_empty=False)
     return scores

@@ -2,9 +2,11 @@
 
 import itertools
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 import torch
+import torch.nn.functional as F
 from monai.inferers import SlidingWindowInferer
 from torch import Tensor
 
@@ -20,10 +22,16 @@ def padded_size(size: Iterable[int], divisor: int) -> tuple[int, ...]:
     return tuple(max(math.ceil(side / divisor), 2) * divisor for side in size)
 
 
-def padding(size: Sequence[int], divisor: int) -> list[int]:
-    """What ``torch.nn.functional.pad`` adds behind each axis to reach ``padded_size``."""
-    widths = [full - side for side, full in zip(size, padded_size(size, divisor), strict=True)]
-    return [pad for width in reversed(widths) for pad in (0, width)]
+def pad(image: Tensor, divisor: int) -> tuple[Tensor, tuple[Any, ...]]:
+    """``(B, C, D, H, W)`` padded with zeros to ``padded_size``, and where in it the image lies.
+
+    Both sides get half, as MONAI's sliding window does, so that features kept give what a fresh run gives.
+    """
+    size = image.shape[2:]
+    missing = [full - side for side, full in zip(size, padded_size(size, divisor), strict=True)]
+    inside = tuple(slice(gap // 2, gap // 2 + side) for gap, side in zip(missing, size, strict=True))
+    widths = [width for gap in reversed(missing) for width in (gap // 2, gap - gap // 2)]
+    return F.pad(image, widths), (..., *inside)
 
 
 def availability_of(subset: Iterable[str]) -> Tensor:

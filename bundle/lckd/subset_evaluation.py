@@ -5,14 +5,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from monai.data import MetaTensor
 from torch import Tensor
 from tqdm import tqdm
 
 from lckd.errors import StudyError
 from lckd.evaluation import score, summarize, write_tables
-from lckd.inferer import decode_subset, encode_study, padding
+from lckd.inferer import decode_subset, encode_study, pad
 from lckd.segmentation import Segmenter
 from lckd.sequences import SEQUENCES, SUBSETS, subset_name
 from lckd.transforms import label_map_of, regions_of
@@ -60,12 +59,10 @@ class SubsetEvaluation:
 
     def _logits(self, image: MetaTensor, availability: Tensor) -> Iterator[tuple[tuple[str, ...], Tensor]]:
         device, dtype = self.segmenter.device, self.segmenter.dtype
-        size = image.shape[1:]
-        padded = F.pad(image.as_tensor()[None], padding(size, self.segmenter.inferer.divisor)).to(device)
+        padded, inside = pad(image.as_tensor()[None].to(device), self.segmenter.inferer.divisor)
         available = {name for name, has in zip(SEQUENCES, availability.tolist(), strict=True) if has}
         with torch.inference_mode(), torch.autocast(device.type, dtype, dtype != torch.float32):
             features = encode_study(self.segmenter.network, padded, availability[None].to(device))
             for subset in SUBSETS:
                 if available.issuperset(subset):
-                    logits = decode_subset(self.segmenter.network, features, subset)[0].float().cpu()
-                    yield subset, logits[:, : size[0], : size[1], : size[2]]
+                    yield subset, decode_subset(self.segmenter.network, features, subset)[inside][0].float().cpu()

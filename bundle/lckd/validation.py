@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 
 import torch
-import torch.nn.functional as F
 from ignite.engine import Engine
 from ignite.metrics import Metric
 from monai.engines import SupervisedEvaluator
@@ -11,7 +10,7 @@ from monai.metrics import compute_dice
 from monai.utils import convert_to_tensor
 from torch import Tensor
 
-from lckd.inferer import decode_subset, encode_study, padding
+from lckd.inferer import decode_subset, encode_study, pad
 from lckd.network import LCKDNet
 from lckd.sequences import REGIONS, SEQUENCES, SUBSETS, subset_name
 from lckd.transforms import label_map_of, regions_of
@@ -38,17 +37,16 @@ class ValidationStep:
         image, target, availability = (
             convert_to_tensor(batch[key], track_meta=False, device=device) for key in ("image", "label", "availability")
         )
-        size = image.shape[2:]
+        padded, inside = pad(image, self.divisor)
         available = [sequence for sequence, has in zip(SEQUENCES, availability[0].tolist(), strict=True) if has]
         dice = torch.full((len(SUBSETS), len(REGIONS)), torch.nan)
         network: LCKDNet = engine.network  # type: ignore[assignment]
         network.eval()
         with torch.no_grad(), torch.autocast(device.type, torch.bfloat16, enabled=self.amp):
-            features = encode_study(network, F.pad(image, padding(size, self.divisor)), availability)
+            features = encode_study(network, padded, availability)
             for row, subset in enumerate(SUBSETS):
                 if set(subset) <= set(available):
-                    logits = decode_subset(network, features, subset)
-                    logits = logits[..., : size[0], : size[1], : size[2]]
+                    logits = decode_subset(network, features, subset)[inside]
                     prediction = regions_of(label_map_of(logits > 0))
                     dice[row] = compute_dice(prediction, target, ignore_empty=False)[0]
         return dice

@@ -3,7 +3,7 @@ import torch
 
 from lckd.decoder import Decoder
 from lckd.encoder import Encoder
-from lckd.inferer import StudyInferer, padded_size, padding
+from lckd.inferer import StudyInferer, pad, padded_size
 from lckd.network import LCKDNet
 
 ALL = torch.ones(1, 4, dtype=torch.bool)
@@ -49,5 +49,15 @@ def test_flips_make_the_result_symmetric(network):
     torch.testing.assert_close(inferer(inputs, network, ALL), flipped, rtol=1e-3, atol=1e-4)
 
 
-def test_padding_reaches_the_padded_size():
-    assert torch.nn.functional.pad(torch.zeros(5, 9, 8), padding((5, 9, 8), 4)).shape == padded_size((5, 9, 8), 4)
+def test_padding_reaches_the_padded_size_and_knows_where_the_image_lies():
+    inputs = image(5, 9, 8)
+    padded, inside = pad(inputs, 4)
+    assert padded.shape[2:] == padded_size((5, 9, 8), 4) == (8, 12, 8)
+    assert torch.equal(padded[inside], inputs)
+
+
+@torch.no_grad()
+def test_padding_is_that_of_the_sliding_window(network):
+    inputs = image(17, 9, 30)
+    padded, inside = pad(inputs, 4)
+    torch.testing.assert_close(StudyInferer(divisor=4)(inputs, network, ALL), network(padded, ALL)[inside])

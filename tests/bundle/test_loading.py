@@ -118,5 +118,5 @@ def test_a_4d_file_for_one_sequence_is_refused(small_study, tmp_path):
 
 def test_an_image_with_air_around_the_head_is_warned_of(small_study, tmp_path):
     noise = np.random.default_rng(0).uniform(1, 9, small_study.images["t2"].shape)
-    write_image(tmp_path / "s_t2.nii.gz", np.maximum(small_study.images["t2"], noise), small_study.affine)
+    write_image(tmp_path / "s_t2.nii.gz", np.maximum(small_study.images["t2"], noise), np.diag([4.5, 4.5, 4.5, 1]))
     assert "t2 does not look skull-stripped" in LoadStudy()(find_studies(tmp_path)[0])["warnings"][0]
