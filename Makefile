@@ -28,7 +28,7 @@ clean:
 .venv/torch.done:
 	$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 10) and 'Python >= 3.10 is needed, $(PYTHON) is ' + sys.version)"
 	$(PYTHON) -m venv .venv
-	$(if $(TORCH_INDEX),$(BIN)/pip install -q --retries 1 --timeout 15 --index-url $(TORCH_INDEX) $(TORCH) ||) $(BIN)/pip install -q $(TORCH)
+	$(if $(TORCH_INDEX),$(BIN)/pip install -q --retries 1 --timeout 15 --index-url $(TORCH_INDEX) $(TORCH) 2>/dev/null ||) $(BIN)/pip install -q $(TORCH)
 	touch $@
 
 .venv/run.done: .venv/torch.done requirements.txt pyproject.toml
