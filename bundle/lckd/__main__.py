@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from lckd import __version__
-from lckd.errors import StudyError
+from lckd.errors import StudyError, sentences
 
 
 def segment(
@@ -65,8 +65,8 @@ def segment(
     from lckd.segmentation import Segmenter
     from lckd.sequences import SEQUENCES, parse_subset
 
-    if not 0 <= float(overlap) <= 0.9:
-        raise StudyError(f"--overlap is {overlap}; accepted is 0 to 0.9")
+    overlap = _number("overlap", overlap, 0, 0.9)
+    largest = None if window in (None, "None") else int(_number("window", window, 32, 4096))
     files = {name: path for name, path in zip(SEQUENCES, (flair, t1, t1ce, t2), strict=True) if path is not None}
     names = None if channels is None else channels.split(",")
     items = [item for path in studies for item in find_studies(path, channels=names)]
@@ -76,7 +76,7 @@ def segment(
     writer = StudyWriter(output, labels, probabilities, preview)
     segmenter = Segmenter(
         weights=weights,
-        inferer=StudyInferer(None if window is None else int(window), float(overlap), flips=flips),
+        inferer=StudyInferer(largest, overlap, flips=flips),
         loading=LoadStudy(None if sequences is None else parse_subset(sequences)),
         device=device,
         precision=precision,
@@ -115,7 +115,7 @@ def demo(output: str = "demo", seed: int = 0, missing: str = "t1ce") -> None:
     from lckd.demo import run_demo
     from lckd.sequences import parse_subset
 
-    run_demo(Path(output), int(seed), parse_subset(missing))
+    run_demo(Path(output), int(_number("seed", seed, 0, 2**31)), parse_subset(missing))
 
 
 def publish(checkpoint: str, evaluation: str | None = None) -> None:
@@ -152,19 +152,23 @@ def main(arguments: list[str] | None = None) -> None:
     # MONAI announces its own deprecations to its users' users.
     warnings.filterwarnings("ignore", category=FutureWarning, module="monai")
     arguments = sys.argv[1:] if arguments is None else arguments
+    for verb in VERBS.values():
+        # Paths and names stay text: fire would read 1e5 as a number and a,b as a tuple.
+        texts = [p.name for p in inspect.signature(verb).parameters.values() if "str" in str(p.annotation)]
+        SetParseFns(str, **dict.fromkeys(texts, str))(verb)
     try:
-        _check_options(arguments)
-        for verb in VERBS.values():
-            # Paths and names stay text: fire would read 1e5 as a number and a,b as a tuple.
-            texts = [p.name for p in inspect.signature(verb).parameters.values() if "str" in str(p.annotation)]
-            SetParseFns(str, **dict.fromkeys(texts, str))(verb)
-        fire.Fire(VERBS, command=arguments, name="lckd")
-    except StudyError as error:
-        print(f"lckd: {error}", file=sys.stderr)
-        sys.exit(2)
+        with sentences():
+            _check_options(arguments)
+            fire.Fire(VERBS, command=arguments, name="lckd")
     except KeyboardInterrupt:
         print("lckd: stopped; what was finished is kept", file=sys.stderr)
         sys.exit(130)
+
+
+def _number(option: str, value: Any, low: float, high: float) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not low <= value <= high:
+        raise StudyError(f"--{option} is {value}; accepted is {low} to {high}")
+    return value
 
 
 def _check_options(arguments: list[str]) -> None:

@@ -2,7 +2,8 @@
 
 An item is a dictionary, by name, never by position: ``{"study": "id", "flair": "/a.nii.gz", "t1ce": ...,
 "label": "/seg.nii.gz"}``, or of a 4-D file ``{"study": "id", "image": "/a.nii.gz", "channels": [...]}``.
-A study that cannot be used is ``{"study": "id", "error": "why"}``, so that it does not stop the others.
+``ignored`` lists image files of its folder whose names say nothing. A study that cannot be used is
+``{"study": "id", "error": "why"}``, so that it does not stop the others.
 """
 
 import json
@@ -153,11 +154,14 @@ def _in_folder(folder: Path) -> list[Item]:
 def _in_flat_folder(folder: Path, files: list[Path]) -> list[Item]:
     """One study, or several whose files differ in what precedes the sequence's name."""
     groups: dict[str, list[tuple[str | None, Path]]] = {}
+    ignored = []
     try:
         for file in files:
             kind, prefix = _kind_and_prefix(file)
             if kind is not None:
                 groups.setdefault(prefix, []).append((kind, file))
+            elif not OWN_OUTPUTS.match(file.name):
+                ignored.append(file.name)
     except StudyError as error:
         return [{"study": study_id(folder.name), "error": str(error)}]
     kinds = [kind for group in groups.values() for kind, _ in group]
@@ -167,7 +171,8 @@ def _in_flat_folder(folder: Path, files: list[Path]) -> list[Item]:
         and all(any(k != "label" for k, _ in g) for g in groups.values())
     ):
         return [_study(study_id(prefix or folder.name), group, folder) for prefix, group in sorted(groups.items())]
-    return [_study(study_id(folder.name), [pair for group in groups.values() for pair in group], folder)]
+    item = _study(study_id(folder.name), [pair for group in groups.values() for pair in group], folder)
+    return [{**item, "ignored": ignored} if ignored else item]
 
 
 def _study(study: str, named: Iterable[tuple[str | None, Path]], folder: Path) -> Item:

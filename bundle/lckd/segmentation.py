@@ -106,6 +106,7 @@ class Segmenter:
             probabilities = self.on_original_grid(logits, image)
             label_map = label_map_of(probabilities > 0.5)[0]
         subset = tuple(name for name, has in zip(SEQUENCES, loaded["availability"].tolist(), strict=True) if has)
+        timings["total"] = round(sum(timings.values()), 3)
         report = study_report(
             study=item["study"],
             weights=self.weights,

@@ -1,5 +1,7 @@
 """A study as the network reads it: preprocessing, and label maps as regions and back."""
 
+import functools
+import operator
 from collections.abc import Hashable, Mapping
 
 import torch
@@ -20,8 +22,9 @@ from lckd.sequences import LABELS, REGION_LABELS, REGIONS
 
 def regions_of(label_map: Tensor) -> Tensor:
     """Regions ``(..., 3, D, H, W)`` in the order of ``REGIONS``, boolean, of a label map ``(..., 1, D, H, W)``."""
-    values = label_map.new_tensor([0])  # keeps device and type of the label map
-    masks = [torch.isin(label_map, values.new_tensor(REGION_LABELS[region])) for region in REGIONS]
+    masks = [
+        functools.reduce(operator.or_, (label_map == value for value in REGION_LABELS[region])) for region in REGIONS
+    ]
     return torch.cat(masks, dim=-4)
 
 

@@ -31,12 +31,31 @@ def test_inference_goes_on_after_a_bad_study_and_says_so_at_the_end(small_study,
     write_study(small_study, tmp_path / "in" / "c", sequences=("flair", "t1"))
     options = ["--dataset_dir", str(tmp_path / "in"), "--output_dir", str(tmp_path / "out"), "--labels", "brats"]
     done = run("inference", "--config_file", "bundle/configs/inference.yaml", *options)
-    assert done.returncode != 0
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
     assert "1 of 3 studies failed: bad" in done.stderr
     for study, used in {"a": ["t1ce"], "c": ["flair", "t1"]}.items():
         assert json.loads((tmp_path / "out" / study / "report.json").read_text())["sequences"]["used"] == used
         values = np.unique(np.asarray(nib.load(tmp_path / "out" / study / "segmentation.nii.gz").dataobj))
         assert set(values) <= {0, 1, 2, 4}
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "sentence"),
+    [
+        ("dataset_dir", "nowhere", "nowhere does not exist"),
+        ("weights", "nowhere.pt", "weights nowhere.pt are missing"),
+        ("device", "tpu", "unknown device 'tpu'"),
+        ("sequences", "dwi", "unknown sequence 'dwi'"),
+    ],
+)
+def test_a_mistake_ends_in_a_sentence(small_study, tmp_path, option, value, sentence):
+    options = {"dataset_dir": str(write_study(small_study, tmp_path / "s")), "output_dir": str(tmp_path), option: value}
+    words = [word for name, given in options.items() for word in (f"--{name}", given)]
+    done = run("inference", "--config_file", "bundle/configs/inference.yaml", *words)
+    assert done.returncode == 2
+    assert f"lckd: {sentence}" in done.stderr or sentence in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_inference_and_command_give_the_same(small_study, tmp_path):

@@ -72,6 +72,7 @@ def test_a_bad_study_stops_nothing_but_the_exit_code_tells(studies, tmp_path, ca
         (["--labels", "msd"], "unknown labels 'msd'; accepted are standard, brats"),
         (["--sequences", "flair+dwi"], "unknown sequence 'dwi'"),
         (["--overlap", "1.5"], "--overlap is 1.5; accepted is 0 to 0.9"),
+        (["--window", "big"], "--window is big; accepted is 32 to 4096"),
         (["--weights", "nowhere.pt"], "weights nowhere.pt are missing"),
     ],
 )

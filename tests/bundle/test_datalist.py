@@ -85,6 +85,11 @@ def test_a_bad_study_does_not_hide_the_good(tmp_path):
     assert "error" not in good
 
 
+def test_an_image_of_unknown_kind_is_remembered_as_ignored(tmp_path):
+    touch(tmp_path / "p", "x_t1.nii.gz", "dwi.nii.gz", "segmentation.nii.gz")
+    assert find_studies(tmp_path / "p")[0]["ignored"] == ["dwi.nii.gz"]
+
+
 def test_equal_ids_are_refused(tmp_path):
     touch(tmp_path, "one/p/x_t1.nii.gz", "two/p/x_t1.nii.gz")
     first, second = find_studies(tmp_path)
