@@ -52,10 +52,10 @@ class LoadStudy(Transform):
         stacked = torch.zeros(len(SEQUENCES), *grid.array.shape)
         for sequence, image in images.items():
             stacked[SEQUENCES.index(sequence)] = _on_grid(sequence, image, reference, grid, warnings)
-            if not looks_skull_stripped(image.array, image.affine):
-                warnings.append(
-                    f"{sequence} does not look skull-stripped; results on whole heads are not to be trusted"
-                )
+        heads = [name for name, image in images.items() if not looks_skull_stripped(image.array, image.affine)]
+        if heads:
+            which = "+".join(heads)
+            warnings.insert(0, f"{which} does not look skull-stripped; results on whole heads are not to be trusted")
         affine = torch.from_numpy(grid.affine)
         loaded = {
             "study": item["study"],

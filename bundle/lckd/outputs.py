@@ -75,7 +75,7 @@ class StudyWriter:
                     affine,
                     folder / "preview.png",
                     title,
-                    report["disclaimer"],
+                    " ".join([report["disclaimer"], *(f"Warning: {text}." for text in report["warnings"][:1])]),
                 )
             write_json(folder / "report.json", report)
         except OSError as error:

@@ -11,7 +11,7 @@ from scipy import ndimage
 
 from lckd.images import write_atomically
 from lckd.report import volumes_ml
-from lckd.sequences import LABELS
+from lckd.sequences import REGION_LABELS
 
 COLOURS: Mapping[str, tuple[int, int, int]] = {
     "necrotic core": (230, 159, 0),
@@ -19,6 +19,9 @@ COLOURS: Mapping[str, tuple[int, int, int]] = {
     "enhancing tumour": (240, 60, 100),
 }
 """Per label; distinguishable with colour-blindness (after Okabe and Ito)."""
+
+OUTLINES: Mapping[str, str] = {"wt": "oedema", "tc": "necrotic core", "et": "enhancing tumour"}
+"""Region that is outlined in the colour of its outermost label; nested, so that no boundary is drawn twice."""
 
 PANEL = 440
 """Height and width of a panel in pixels."""
@@ -94,8 +97,8 @@ def _panel(grey: NDArray[np.uint8], labels: NDArray[np.uint8], spacing_mm: list[
         Image.fromarray(np.ascontiguousarray(labels[::-1, ::-1].T)).resize(size, Image.Resampling.NEAREST)
     )
     pixels = np.repeat(np.asarray(picture)[..., None], 3, axis=2)
-    for name, value in LABELS.items():
-        mask = shown == value
+    for region, name in OUTLINES.items():
+        mask = np.isin(shown, REGION_LABELS[region])
         pixels[mask & ~ndimage.binary_erosion(mask, iterations=2)] = COLOURS[name]
     panel = Image.new("RGB", (PANEL, PANEL), (0, 0, 0))
     panel.paste(Image.fromarray(pixels), ((PANEL - size[0]) // 2, (PANEL - size[1]) // 2))
