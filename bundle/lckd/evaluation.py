@@ -12,8 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lckd.errors import StudyError
-from lckd.images import write_atomically
-from lckd.report import write_json
+from lckd.files import write_atomically, write_json
 from lckd.sequences import REGIONS, SEQUENCES, SUBSETS, subset_name
 
 RESAMPLES = 2000

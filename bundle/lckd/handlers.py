@@ -10,7 +10,7 @@ from ignite.engine import Engine, Events
 from monai.engines import SupervisedTrainer
 from tqdm import tqdm
 
-from lckd.images import write_atomically
+from lckd.files import write_atomically
 
 
 class ProgressHandler:

@@ -1,18 +1,16 @@
 """Read and write one image file, and say in a sentence what is wrong with it."""
 
 import gzip
-import os
 import zlib
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 
 from lckd.errors import StudyError
+from lckd.files import write_atomically
 
 NIFTI = (".nii", ".nii.gz")
 ITK = (".nrrd", ".nhdr", ".mha", ".mhd")
@@ -95,28 +93,17 @@ def read_label_map(path: str | Path) -> tuple[NDArray[np.uint8], NDArray[np.floa
     return array.astype(np.uint8), affine
 
 
-def write_label_map(path: str | Path, label_map: NDArray[np.uint8], affine: NDArray) -> None:
-    """Write ``(X, Y, Z)`` as uint8 NIfTI, atomically; voxels keep the place that ``affine`` (RAS, mm) gives them."""
-    _write_nifti(Path(path), label_map.astype(np.uint8), affine)
-
-
 def write_image(path: str | Path, array: NDArray, affine: NDArray) -> None:
-    """Write ``(X, Y, Z)`` as float32 NIfTI, atomically."""
-    _write_nifti(Path(path), array.astype(np.float32), affine)
-
-
-def write_atomically(path: Path, write: Callable[[Path], Any]) -> None:
-    """Let ``write`` make a file under a temporary name beside ``path``, then rename it.
+    """Write ``(X, Y, Z)`` as NIfTI in the array's own type, atomically; ``affine`` says where voxels lie (RAS, mm).
 
     Raises:
         OSError: no permission, or the disk is full; nothing is left behind.
     """
-    temporary = path.with_name(f".{os.getpid()}.{path.name}")
-    try:
-        write(temporary)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    image = nib.Nifti1Image(array, np.asarray(affine, dtype=np.float64))
+    image.set_sform(image.affine, code=1)
+    image.set_qform(image.affine, code=1, strip_shears=True)
+    image.header.set_xyzt_units("mm")
+    write_atomically(Path(path), image.to_filename)
 
 
 def looks_skull_stripped(array: NDArray, affine: NDArray) -> bool:
@@ -216,14 +203,6 @@ def _check_values(file: Path, array: NDArray) -> None:
             raise StudyError(
                 f"{file} is constant ({channel.flat[0]:g} everywhere); leave a missing sequence out instead"
             )
-
-
-def _write_nifti(path: Path, array: NDArray, affine: NDArray) -> None:
-    image = nib.Nifti1Image(array, np.asarray(affine, dtype=np.float64))
-    image.set_sform(image.affine, code=1)
-    image.set_qform(image.affine, code=1, strip_shears=True)
-    image.header.set_xyzt_units("mm")
-    write_atomically(path, image.to_filename)
 
 
 def _line(error: Exception) -> str:

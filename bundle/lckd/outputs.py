@@ -10,9 +10,10 @@ import numpy as np
 from tqdm import tqdm
 
 from lckd.errors import StudyError
-from lckd.images import write_image, write_label_map
+from lckd.files import write_json
+from lckd.images import write_image
 from lckd.preview import draw_preview
-from lckd.report import summary_line, write_json
+from lckd.report import summary_line
 from lckd.segmentation import Segmentation, Segmenter
 from lckd.sequences import BRATS_VALUES, LABELS, REGIONS, subset_name
 
@@ -60,7 +61,7 @@ class StudyWriter:
         report = segmentation.report | {"labels": {str(self.values[value]): name for name, value in LABELS.items()}}
         try:
             folder.mkdir(exist_ok=True)
-            write_label_map(folder / "segmentation.nii.gz", table[label_map], affine)
+            write_image(folder / "segmentation.nii.gz", table[label_map], affine)
             if self.probabilities:
                 for region, probability in zip(REGIONS, segmentation.probabilities.numpy(), strict=True):
                     write_image(folder / f"probabilities_{region}.nii.gz", probability, affine)

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 from scipy import ndimage
 
-from lckd.images import write_atomically
+from lckd.files import write_atomically
 from lckd.report import volumes_ml
 from lckd.sequences import REGION_LABELS
 

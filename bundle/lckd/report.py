@@ -1,15 +1,12 @@
 """What a report says: volumes, expected Dice, and how the result came about."""
 
-import json
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lckd import __version__
-from lckd.images import write_atomically
 from lckd.sequences import LABELS, REGION_LABELS, REGIONS, SEQUENCES, subset_name
 
 DISCLAIMER = "Research use only; not for clinical decisions."
@@ -95,9 +92,3 @@ def summary_line(report: Mapping[str, Any]) -> str:
         trust = f" (expected Dice {expected[region]['dice']:.2f})" if expected else ""
         parts.append(f"{region.upper()} {report['volumes_ml']['regions'][region]:.1f} mL{trust}")
     return f"{report['study']} [{subset_name(tuple(report['sequences']['used']))}]: {', '.join(parts)}"
-
-
-def write_json(path: str | Path, data: Any) -> None:
-    """Write JSON for people and programs, atomically."""
-    text = json.dumps(data, indent=2, ensure_ascii=False) + "\n"
-    write_atomically(Path(path), lambda temporary: temporary.write_text(text, encoding="utf-8"))

@@ -10,12 +10,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
-import nibabel as nib
 import numpy as np
 from numpy.random import Generator
 from scipy import ndimage
 
 from lckd.errors import StudyError
+from lckd.images import write_image
 from lckd.sequences import LABELS, SEQUENCES, parse_subset
 
 HEAD_MM: Final = (144.0, 176.0, 144.0)
@@ -163,10 +163,7 @@ def write_study(
     if label:
         arrays["seg"] = study.label_map
     for name, array in arrays.items():
-        path = folder / f"{study_id or folder.resolve().name}_{name}.nii.gz"
-        partial = path.with_name(f".{path.name}")
-        nib.save(nib.Nifti1Image(array, study.affine), partial)
-        partial.replace(path)
+        write_image(folder / f"{study_id or folder.resolve().name}_{name}.nii.gz", array, study.affine)
     return folder
 
 

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from lckd.errors import StudyError
-from lckd.report import write_json
+from lckd.files import write_atomically, write_json
 
 BUNDLE = Path(__file__).resolve().parents[1]
 """The bundle's folder: this package lies in it, beside ``configs`` and ``models``."""
@@ -78,10 +77,8 @@ def save_weights(state: Mapping[str, Tensor], path: str | Path) -> str:
     """
     file = Path(path)
     file.parent.mkdir(parents=True, exist_ok=True)
-    temporary = file.with_name(f".{file.name}.{os.getpid()}")
     half = {name: value.half() if value.is_floating_point() else value for name, value in state.items()}
-    torch.save(half, temporary)
-    temporary.replace(file)
+    write_atomically(file, lambda temporary: torch.save(half, temporary))
     return sha256_of(file)
 
 

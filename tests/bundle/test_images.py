@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lckd.errors import StudyError
-from lckd.images import looks_skull_stripped, read_image, read_label_map, write_atomically, write_label_map
+from lckd.files import write_atomically
+from lckd.images import looks_skull_stripped, read_image, read_label_map, write_image
 
 
 def scan(shape=(6, 7, 5)) -> np.ndarray:
@@ -157,7 +158,7 @@ def test_a_path_that_cannot_be_an_image_is_refused(tmp_path, name, reason):
 def test_a_label_map_comes_back_as_it_was_written(tmp_path_factory, angle, flip):
     path, affine = tmp_path_factory.mktemp("labels") / "a.nii.gz", oblique(angle, flip=flip)
     labels = (scan() % 4).astype(np.uint8)
-    write_label_map(path, labels, affine)
+    write_image(path, labels, affine)
     read, read_affine = read_label_map(path)
     np.testing.assert_array_equal(read, labels)
     np.testing.assert_allclose(read_affine, affine, atol=1e-4)

@@ -5,7 +5,7 @@ import torch
 
 from lckd.datalist import find_studies
 from lckd.errors import StudyError
-from lckd.images import write_image, write_label_map
+from lckd.images import write_image
 from lckd.loading import LoadStudy
 from lckd.sequences import SEQUENCES, SUBSETS
 from lckd.simulation import write_study
@@ -40,14 +40,14 @@ def test_a_selection_that_leaves_nothing_is_refused(small_study, tmp_path):
 @pytest.mark.parametrize(("values", "expected"), [([0, 1, 2, 4], [0, 1, 2, 3]), ([0, 1, 2, 3], [0, 1, 2, 3])])
 def test_brats_labels_become_ours(small_study, tmp_path, values, expected):
     item = item_of(small_study, tmp_path / "s")
-    write_label_map(item["label"], np.array(values, np.uint8)[small_study.label_map], small_study.affine)
+    write_image(item["label"], np.array(values, np.uint8)[small_study.label_map], small_study.affine)
     assert LoadStudy()(item)["label"].unique().tolist() == expected
 
 
 @pytest.mark.parametrize("values", [[0, 3, 4, 1], [0, 1, 2, 7]])
 def test_unknown_labels_are_refused(small_study, tmp_path, values):
     item = item_of(small_study, tmp_path / "s")
-    write_label_map(item["label"], np.array(values, np.uint8)[small_study.label_map], small_study.affine)
+    write_image(item["label"], np.array(values, np.uint8)[small_study.label_map], small_study.affine)
     with pytest.raises(StudyError, match="holds the values"):
         LoadStudy()(item)
 

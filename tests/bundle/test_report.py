@@ -3,7 +3,8 @@ import json
 import numpy as np
 import pytest
 
-from lckd.report import expected_dice, study_report, summary_line, volumes_ml, write_json
+from lckd.files import write_json
+from lckd.report import expected_dice, study_report, summary_line, volumes_ml
 
 LABEL_MAP = np.array([0, 1, 1, 2, 3, 3, 3, 0], np.uint8).reshape(2, 2, 2)
 EVALUATION = {
