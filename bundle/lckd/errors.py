@@ -27,3 +27,9 @@ def told(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     """Call ``function`` inside ``sentences``; for configs, which cannot hold a ``with``."""
     with sentences():
         return function(*args, **kwargs)
+
+
+def reason(error: BaseException) -> str:
+    """The last line of a library's message, which says most, shortened; its type where it has none."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1][:160] if lines else type(error).__name__

@@ -9,7 +9,7 @@ import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 
-from lckd.errors import StudyError
+from lckd.errors import StudyError, reason
 from lckd.files import write_atomically
 
 NIFTI = (".nii", ".nii.gz")
@@ -132,9 +132,11 @@ def _read_nifti(file: Path) -> tuple[NDArray[np.float32], NDArray[np.float64], t
         ValueError,
         zlib.error,
     ) as error:
-        raise StudyError(f"{file} is truncated or no NIfTI image ({_line(error)}); export it again") from error
+        raise StudyError(f"{file} is truncated or no NIfTI image ({reason(error)}); export it again") from error
     except OSError as error:
-        raise StudyError(f"{file} cannot be read ({_line(error)}); check the permission, or export it again") from error
+        raise StudyError(
+            f"{file} cannot be read ({reason(error)}); check the permission, or export it again"
+        ) from error
     array = np.moveaxis(array, -1, 0) if array.ndim == 4 else array
     array = array[0] if array.ndim == 4 and array.shape[0] == 1 else array
     placed = image.header["sform_code"] > 0 or image.header["qform_code"] > 0
@@ -163,7 +165,7 @@ def _read_itk(file: Path) -> tuple[NDArray[np.float32], NDArray[np.float64], tup
             raise StudyError(f"{file} has {reader.GetNumberOfComponents()} values per voxel; accepted is one")
         image = reader.Execute()
     except RuntimeError as error:
-        raise StudyError(f"{file} is truncated or no image ({_line(error)}); export it again") from error
+        raise StudyError(f"{file} is truncated or no image ({reason(error)}); export it again") from error
     array = sitk.GetArrayFromImage(image).astype(np.float32).transpose()  # ITK's arrays are (z, y, x)
     array = np.moveaxis(array, -1, 0) if array.ndim == 4 else array
     axes = image.GetDimension()
@@ -203,8 +205,3 @@ def _check_values(file: Path, array: NDArray) -> None:
             raise StudyError(
                 f"{file} is constant ({channel.flat[0]:g} everywhere); leave a missing sequence out instead"
             )
-
-
-def _line(error: Exception) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[-1][:160] if lines else type(error).__name__

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lckd.errors import StudyError
+from lckd.errors import StudyError, reason
 from lckd.files import write_atomically, write_json
 
 BUNDLE = Path(__file__).resolve().parents[1]
@@ -62,9 +62,8 @@ def load_weights(network: nn.Module, path: str | Path | None = None) -> str:
         state = torch.load(file, map_location="cpu", weights_only=True)
         network.load_state_dict(state, strict=True)
     except Exception as error:  # torch raises a dozen types for a file that is no state dict
-        reason = str(error).strip().splitlines()[0][:200]
         raise StudyError(
-            f"weights {file} do not fit this network ({reason}); give the state dict of an LCKD network"
+            f"weights {file} do not fit this network ({reason(error)}); give the state dict of an LCKD network"
         ) from error
     return digest
 
