@@ -152,7 +152,8 @@ def main(arguments: list[str] | None = None) -> None:
     # MONAI announces its own deprecations to its users' users.
     warnings.filterwarnings("ignore", category=FutureWarning, module="monai")
     arguments = sys.argv[1:] if arguments is None else arguments
-    for verb in VERBS.values():
+    asked_for_help = {"--help", "-h"} & set(arguments)  # which would list the parse functions, too
+    for verb in () if asked_for_help else VERBS.values():
         # Paths and names stay text: fire would read 1e5 as a number and a,b as a tuple.
         texts = [p.name for p in inspect.signature(verb).parameters.values() if "str" in str(p.annotation)]
         SetParseFns(str, **dict.fromkeys(texts, str))(verb)
@@ -172,16 +173,19 @@ def _number(option: str, value: Any, low: float, high: float) -> float:
 
 
 def _check_options(arguments: list[str]) -> None:
-    """Refuse an unknown option before anything runs; fire would tell only afterwards."""
-    if not arguments or arguments[0] not in VERBS:
+    """Refuse an unknown or a forgotten option before anything runs; fire would tell only afterwards."""
+    if not arguments or arguments[0] not in VERBS or {"--help", "-h"} & set(arguments):
         return
-    known = [name for name in inspect.signature(VERBS[arguments[0]]).parameters]
-    for argument in arguments[1:]:
-        if argument == "--":
-            return
-        name = argument.partition("=")[0].lstrip("-").replace("-", "_")
-        if argument.startswith("--") and name not in {*known, *(f"no{option}" for option in known), "help"}:
-            raise StudyError(f"unknown option {argument!r} of {arguments[0]}; accepted are --{', --'.join(known)}")
+    parameters = inspect.signature(VERBS[arguments[0]]).parameters.values()
+    known = [parameter.name for parameter in parameters]
+    given = [word.partition("=")[0][2:].replace("-", "_") for word in arguments[1:] if word.startswith("--")]
+    for name in given:
+        if name not in {*known, *(f"no{option}" for option in known)}:
+            raise StudyError(f"unknown option '--{name}' of {arguments[0]}; accepted are --{', --'.join(known)}")
+    for parameter in parameters:
+        needed = parameter.kind is parameter.KEYWORD_ONLY and parameter.default is parameter.empty
+        if needed and parameter.name not in given:
+            raise StudyError(f"{arguments[0]} needs --{parameter.name}; see lckd {arguments[0]} --help")
 
 
 if __name__ == "__main__":

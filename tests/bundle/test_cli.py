@@ -86,6 +86,10 @@ def test_a_gpu_that_is_not_there(studies, tmp_path, capsys):
     assert "this machine has none" in fails(capsys, "segment", studies, "--output", tmp_path, "--device", "cuda")
 
 
+def test_a_forgotten_output_is_asked_for(studies, capsys):
+    assert "segment needs --output" in fails(capsys, "segment", studies)
+
+
 def test_nothing_to_segment(tmp_path, capsys):
     assert "no study was given" in fails(capsys, "segment", "--output", tmp_path)
     assert "does not exist" in fails(capsys, "segment", tmp_path / "nowhere", "--output", tmp_path)
@@ -137,7 +141,9 @@ def test_the_demo_finds_the_simulated_tumour_without_t1ce(tmp_path, capsys):
 @pytest.mark.parametrize("verb", VERBS)
 def test_help_helps(verb):
     done = subprocess.run([sys.executable, "-m", "lckd", verb, "--help"], capture_output=True, text=True, timeout=60)
-    assert VERBS[verb].__doc__.splitlines()[0] in done.stdout + done.stderr
+    shown = done.stdout + done.stderr
+    assert VERBS[verb].__doc__.splitlines()[0] in shown
+    assert "FIRE_METADATA" not in shown
 
 
 def test_no_network_connection_is_opened(studies, tmp_path):
