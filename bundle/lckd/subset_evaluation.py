@@ -1,5 +1,6 @@
 """The 15 subsets on labelled studies, through the same steps as inference."""
 
+import sys
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -32,18 +33,33 @@ class SubsetEvaluation:
         self.segmenter, self.output_dir = segmenter, Path(output_dir)
 
     def run(self, items: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
-        """Evaluate the labelled studies among ``items``, write the tables and return the summary.
+        """Evaluate studies, write the tables and return the summary; a study that fails is told and left out.
 
         Raises:
-            StudyError: a study cannot be used, or none has a label map.
+            StudyError: a study failed, after the tables of the others were written, or none could be evaluated.
         """
-        labelled = [item for item in items if "label" in item]
-        if not labelled:
-            raise StudyError("no study has a label map; its file name must end in _seg, as in study_seg.nii.gz")
-        records = [record for item in tqdm(labelled, unit="study") for record in self._records(item)]
+        items = list(items)
+        records: list[dict[str, Any]] = []
+        failures: list[str] = []
+        for item in tqdm(items, unit="study"):
+            try:
+                if "error" in item:
+                    raise StudyError(item["error"])
+                if "label" not in item:
+                    raise StudyError("it has no label map; name that like study_seg.nii.gz")
+                records += self._records(item)
+            except StudyError as error:
+                failures.append(item["study"])
+                tqdm.write(f"{item['study']}: FAILED: {error}", file=sys.stderr)
+        if not records:
+            raise StudyError("no study could be evaluated")
         table = summarize(records)
-        title = f"Dice and HD95 of {len(labelled)} studies, weights {self.segmenter.weights['sha256'][:12]}"
-        write_tables(table, records, self.output_dir, title)
+        count = len(items) - len(failures)
+        write_tables(
+            table, records, self.output_dir, f"{count} studies, weights {self.segmenter.weights['sha256'][:12]}"
+        )
+        if failures:
+            raise StudyError(f"{len(failures)} of {len(items)} studies were not evaluated: {', '.join(failures)}")
         return table
 
     def _records(self, item: Mapping[str, Any]) -> Iterator[dict[str, Any]]:

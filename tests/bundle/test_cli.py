@@ -128,6 +128,15 @@ def test_evaluation_writes_its_four_files(small_study, dataset_dir, tmp_path):
     assert len(table["subsets"]) == 15
 
 
+def test_evaluation_leaves_out_what_has_no_label_map_and_says_so(dataset_dir, small_study, tmp_path, capsys):
+    write_study(small_study, tmp_path / "in" / "unlabelled", sequences=("t1",), label=False)
+    (tmp_path / "in" / "c").symlink_to(dataset_dir / "val" / "c")
+    error = fails(capsys, "evaluate", tmp_path / "in", "--output", tmp_path / "out")
+    assert "unlabelled: FAILED: it has no label map" in error
+    assert "1 of 2 studies were not evaluated: unlabelled" in error
+    assert (tmp_path / "out" / "evaluation.md").is_file()
+
+
 @pytest.mark.slow
 def test_the_demo_finds_the_simulated_tumour_without_t1ce(tmp_path, capsys):
     main(["demo", "--output", str(tmp_path)])
