@@ -1,5 +1,6 @@
 """What a segmented study leaves on disk, and batches of studies in which one failure stops nothing."""
 
+import logging
 import os
 import sys
 from collections.abc import Iterable, Mapping
@@ -9,13 +10,15 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from lckd.errors import StudyError
+from lckd.errors import StudyError, reason
 from lckd.files import write_json
 from lckd.images import write_image
 from lckd.preview import draw_preview
 from lckd.report import summary_line
 from lckd.segmentation import Segmentation, Segmenter
 from lckd.sequences import BRATS_VALUES, LABELS, REGIONS, subset_name
+
+logger = logging.getLogger(__name__)
 
 LABEL_STYLES = ("standard", "brats")
 
@@ -106,13 +109,18 @@ class Batch:
             segmentation = self.segmenter(item)
             folder = self.writer(segmentation)
         except StudyError as error:
-            self.failures[item["study"]] = str(error)
-            tqdm.write(f"{item['study']}: FAILED: {error}", file=sys.stderr)
-            return None
+            return self._failed(item["study"], str(error))
+        except Exception as error:  # a defect of ours must not cost the user the studies that follow
+            logger.exception("unexpected error")
+            return self._failed(item["study"], f"unexpected {type(error).__name__} ({reason(error)}); please report it")
         tqdm.write(f"{summary_line(segmentation.report)}\n  -> {folder}")
         for warning in segmentation.report["warnings"]:
             tqdm.write(f"  warning: {warning}", file=sys.stderr)
         return segmentation
+
+    def _failed(self, study: str, sentence: str) -> None:
+        self.failures[study] = sentence
+        tqdm.write(f"{study}: FAILED: {sentence}", file=sys.stderr)
 
     def run(self, items: Iterable[Mapping[str, Any]]) -> None:
         """Segment every item, with a progress bar, then ``finish``."""

@@ -8,6 +8,8 @@ import pytest
 import torch
 
 from lckd.__main__ import VERBS, main
+from lckd.segmentation import Segmenter
+from lckd.sequences import SEQUENCES
 from lckd.simulation import write_study
 from lckd.weights import save_weights
 
@@ -19,11 +21,15 @@ def studies(small_study, tmp_path):
     return tmp_path / "in"
 
 
-def fails(capsys, *arguments) -> str:
+def fails_with_traceback(capsys, *arguments) -> str:
     with pytest.raises(SystemExit) as stopped:
         main([str(argument) for argument in arguments])
     assert stopped.value.code == 2
-    error = capsys.readouterr().err
+    return capsys.readouterr().err
+
+
+def fails(capsys, *arguments) -> str:
+    error = fails_with_traceback(capsys, *arguments)
     assert "Traceback" not in error
     return error
 
@@ -61,6 +67,20 @@ def test_a_bad_study_stops_nothing_but_the_exit_code_tells(studies, tmp_path, ca
     assert "bad: FAILED:" in error
     assert "1 of 3 studies failed: bad" in error
     assert sorted(folder.name for folder in (tmp_path / "out").iterdir()) == ["a", "b"]
+
+
+def test_a_defect_of_ours_costs_one_study_alone(studies, tmp_path, capsys, monkeypatch):
+    original = Segmenter.on_original_grid
+
+    def breaks_on_a(self, logits, image):
+        if not image[SEQUENCES.index("t1ce")].any():
+            raise ZeroDivisionError("a defect")
+        return original(self, logits, image)
+
+    monkeypatch.setattr(Segmenter, "on_original_grid", breaks_on_a)
+    error = fails_with_traceback(capsys, "segment", studies, "--output", tmp_path / "out")
+    assert "a: FAILED: unexpected ZeroDivisionError (a defect); please report it" in error
+    assert (tmp_path / "out" / "b" / "segmentation.nii.gz").is_file()
 
 
 @pytest.mark.parametrize(
