@@ -109,16 +109,18 @@ class Batch:
             segmentation = self.segmenter(item)
             folder = self.writer(segmentation)
         except StudyError as error:
-            return self._failed(item["study"], str(error))
+            self._fail(item["study"], str(error))
+            return None
         except Exception as error:  # a defect of ours must not cost the user the studies that follow
             logger.exception("unexpected error")
-            return self._failed(item["study"], f"unexpected {type(error).__name__} ({reason(error)}); please report it")
+            self._fail(item["study"], f"unexpected {type(error).__name__} ({reason(error)}); please report it")
+            return None
         tqdm.write(f"{summary_line(segmentation.report)}\n  -> {folder}")
         for warning in segmentation.report["warnings"]:
             tqdm.write(f"  warning: {warning}", file=sys.stderr)
         return segmentation
 
-    def _failed(self, study: str, sentence: str) -> None:
+    def _fail(self, study: str, sentence: str) -> None:
         self.failures[study] = sentence
         tqdm.write(f"{study}: FAILED: {sentence}", file=sys.stderr)
 
