@@ -14,12 +14,18 @@ from typing import Any
 
 from lckd.errors import StudyError
 from lckd.images import EXTENSIONS, extension_of
-from lckd.sequences import ALIASES, LABEL_ALIASES, SEQUENCES, sequence_of
+from lckd.sequences import ALIASES, FOREIGN_WORDS, LABEL_ALIASES, SEQUENCES, sequence_of
 
 Item = dict[str, Any]
 
 OWN_OUTPUTS = re.compile(r"^(segmentation|probabilities_(et|wt|tc))\.nii\.gz$")
 """What this package writes into a study's folder of results, which is no input."""
+
+SECTIONS = {"train": ("train", "training"), "val": ("val", "validation"), "test": ("test", "testing")}
+"""What the sections of a data list are called, MONAI's and MSD's names among them."""
+
+DEEPEST = 4
+"""Levels of folders that are searched, so that a link to a folder above ends."""
 
 
 def find_studies(path: str | Path, channels: Sequence[str] | None = None, section: str | None = None) -> list[Item]:
@@ -99,7 +105,7 @@ def kind_of_file(file: Path) -> str | None:
     may be one alias together (``t1_ce``, ``t2-flair``), which then counts instead of the word.
 
     Raises:
-        StudyError: the name holds two sequences, and not one of them last, e.g. ``flair_t2_brain``.
+        StudyError: the name holds two sequences, as in ``flair_to_t1`` or ``t1_flair``, which is not guessed.
     """
     return _kind_and_prefix(file)[0]
 
@@ -109,46 +115,43 @@ def _kind_and_prefix(file: Path) -> tuple[str | None, str]:
     ending = extension_of(file)
     if ending is None or file.name.startswith(".") or OWN_OUTPUTS.match(file.name):
         return None, ""
-    words = list(re.finditer(r"[a-z0-9]+", file.name[: -len(ending)].lower()))
-    texts = [word.group() for word in words]
-    found: list[tuple[str, int]] = []
-    position = 0
-    while position < len(texts):
-        # Only after a name may a word belong to it: the c of c_t1.nii.gz is a patient, not contrast.
-        single = sequence_of(texts[position])
-        pair = sequence_of("".join(texts[position : position + 2])) if single and position + 1 < len(texts) else None
-        if sequence := pair or single:
-            found.append((sequence, position))
-        position += 2 if pair else 1
-    if texts and texts[-1] in LABEL_ALIASES:
-        return "label", _before(file, words, len(texts) - 1)
-    if not found:
+    matches = list(re.finditer(r"[a-z0-9]+", file.name[: -len(ending)].lower()))
+    words = [match.group() for match in matches]
+    if words and words[-1] in LABEL_ALIASES:
+        return "label", _before(file, matches[-1])
+    if set(words) & set(FOREIGN_WORDS):
         return None, ""
-    kind, place = found[-1]
-    last_word_named = place + (2 if sequence_of("".join(texts[place : place + 2])) else 1) >= len(texts)
-    if len({sequence for sequence, _ in found}) > 1 and not last_word_named:
-        named = " and ".join(dict.fromkeys(sequence for sequence, _ in found))
-        raise StudyError(f"{file} names {named}; put the one sequence it holds last")
-    return kind, _before(file, words, place)
+    found: dict[str, int] = {}
+    position = 0
+    while position < len(words):
+        # Only after a name may a word belong to it: the c of c_t1.nii.gz is a patient, not contrast.
+        single = sequence_of(words[position])
+        pair = sequence_of("".join(words[position : position + 2])) if single and position + 1 < len(words) else None
+        if sequence := pair or single:
+            found[sequence] = position
+        position += 2 if pair else 1
+    if len(found) > 1:
+        raise StudyError(
+            f"{file} names {' and '.join(found)}; rename it, or say which it is as in --{next(iter(found))} FILE"
+        )
+    for sequence, place in found.items():
+        return sequence, _before(file, matches[place])
+    return None, ""
 
 
-def _before(file: Path, words: list[re.Match[str]], place: int) -> str:
-    return re.sub(r"[^A-Za-z0-9]+$", "", file.name[: words[place].start()])
+def _before(file: Path, match: re.Match[str]) -> str:
+    return re.sub(r"[^A-Za-z0-9]+$", "", file.name[: match.start()])
 
 
-def _in_folder(folder: Path) -> list[Item]:
-    files = [
-        file
-        for file in sorted(folder.iterdir())
-        if file.is_file() and extension_of(file) and not file.name.startswith(".")
-    ]
-    if files:
-        return _in_flat_folder(folder, files)
-    items: list[Item] = []
-    for child in sorted(folder.iterdir()):
-        if child.is_dir() and not child.name.startswith("."):
-            items += _in_folder(child)
-    return items
+def _in_folder(folder: Path, depth: int = 0) -> list[Item]:
+    """The studies of a folder's own images; where they are no study, those of its folders."""
+    entries = [entry for entry in sorted(folder.iterdir()) if not entry.name.startswith(".")]
+    files = [entry for entry in entries if entry.is_file() and extension_of(entry)]
+    own = _in_flat_folder(folder, files) if files else []
+    if any("error" not in item for item in own) or depth == DEEPEST:
+        return own
+    below = [item for entry in entries if entry.is_dir() for item in _in_folder(entry, depth + 1)]
+    return below or own
 
 
 def _in_flat_folder(folder: Path, files: list[Path]) -> list[Item]:
@@ -227,21 +230,21 @@ def _channels(file: Path, channels: Sequence[str]) -> list[str]:
 
 def _in_json(file: Path, section: str | None) -> list[Item]:
     content = _load_json(file)
+    if isinstance(content, list):
+        content = {section or "studies": content}
+    if not isinstance(content, dict):
+        raise StudyError(f'{file} holds no list; accepted is [{{"flair": "a.nii.gz", ...}}, ...]')
+    named = content.get("channel_names") or content.get("modality")
     channels = None
-    if isinstance(content, dict):
-        named = content.get("channel_names") or content.get("modality") or {}
-        channels = [named[key] for key in sorted(named, key=int)] if named else None
-        wanted = {"val": "validation", "train": "training", "testing": "test"}.get(section or "", section)
-        sections = {"val": "validation", "train": "training", "testing": "test"}
-        entries = [
-            entry
-            for name, part in content.items()
-            if isinstance(part, list) and part and isinstance(part[0], dict)
-            if wanted is None or sections.get(name, name) == wanted
-            for entry in part
-        ]
-    else:
-        entries = content
+    if isinstance(named, dict) and all(str(key).isdecimal() for key in named):
+        channels = [named[key] for key in sorted(named, key=int)]
+    names = SECTIONS.get(section or "", (section,))
+    entries = [
+        entry
+        for name, part in content.items()
+        if (section is None or name in names) and isinstance(part, list)
+        for entry in part
+    ]
     return [_entry(file, number, entry, channels) for number, entry in enumerate(entries)]
 
 
@@ -253,7 +256,7 @@ def _entry(file: Path, number: int, entry: Any, channels: Sequence[str] | None) 
         paths = {
             key: str((file.parent / value).absolute())
             for key, value in entry.items()
-            if key not in ("study", "channels", "fold")
+            if key not in ("study", "channels") and isinstance(value, str)
         }
         study = study_id(str(entry.get("study") or Path(next(iter(paths.values()), study)).name.split(".")[0]))
         label = {"label": paths.pop("label")} if "label" in paths else {}

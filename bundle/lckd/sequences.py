@@ -30,10 +30,10 @@ ALIASES: Final = {
 }
 """Names that files and channels use (BraTS 2018-2023, MSD, UCSF and clinical habits)."""
 
-LABEL_ALIASES: Final = ("seg", "segmentation", "label", "mask")
+LABEL_ALIASES: Final = ("seg", "segmentation", "label")
 
-MSD_CHANNELS: Final = ("flair", "t1", "t1ce", "t2")
-"""Order of the channels of MSD Task01's 4-D files: FLAIR, T1w, t1gd, T2w."""
+FOREIGN_WORDS: Final = ("star", "map", "mask", "swi", "dwi", "adc", "dsc", "dce", "perfusion")
+"""Words that make a file something else than the sequence it also names: ``t2_star``, ``t1_map``, ``t1_mask``."""
 
 SUBSETS: Final = tuple(
     subset for size in range(1, len(SEQUENCES) + 1) for subset in itertools.combinations(SEQUENCES, size)

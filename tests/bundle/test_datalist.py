@@ -29,7 +29,9 @@ def touch(folder: Path, *names: str) -> Path:
         ("patient_T1-CE.mha", "t1ce"),
         ("T2_FLAIR.nii", "flair"),
         ("c_t1.nii.gz", "t1"),
-        ("t1_study_flair.nii.gz", "flair"),
+        ("t2_star.nii.gz", None),
+        ("T1_map.nii.gz", None),
+        ("t1_brain_mask.nii.gz", None),
         ("t1ce_brain.nii.gz", "t1ce"),
         ("dwi.nii.gz", None),
         ("notes_t1.txt", None),
@@ -42,9 +44,10 @@ def test_what_a_file_name_says(name, kind):
     assert kind_of_file(Path(name)) == kind
 
 
-def test_a_name_with_two_sequences_is_not_guessed():
-    with pytest.raises(StudyError, match="names flair and t2; put the one sequence it holds last"):
-        kind_of_file(Path("flair_t2_brain.nii.gz"))
+@pytest.mark.parametrize("name", ["flair_t2_brain.nii.gz", "t1_flair.nii.gz", "flair_to_t1.nii.gz"])
+def test_a_name_with_two_sequences_is_not_guessed(name):
+    with pytest.raises(StudyError, match=r"names \w+ and \w+; rename it, or say which it is"):
+        kind_of_file(Path(name))
 
 
 def test_a_study_folder_is_one_study_by_its_name(tmp_path):
@@ -61,6 +64,22 @@ def test_a_study_folder_is_one_study_by_its_name(tmp_path):
 def test_a_folder_of_study_folders_gives_them_in_order(tmp_path):
     touch(tmp_path, "b/b_t2.nii.gz", "a/a_t1.nii.gz", "deep/c/c_flair.nii.gz", ".trash/t1.nii.gz")
     assert [item["study"] for item in find_studies(tmp_path)] == ["a", "b", "c"]
+
+
+def test_a_stray_image_beside_the_study_folders_hides_none(tmp_path):
+    touch(tmp_path, "overview.nii.gz", "a/a_t1.nii.gz")
+    assert [item["study"] for item in find_studies(tmp_path)] == ["a"]
+
+
+def test_a_studys_own_images_come_before_its_folders(tmp_path):
+    touch(tmp_path / "p", "x_t1.nii.gz", "derived/y_t2.nii.gz")
+    assert [item["study"] for item in find_studies(tmp_path / "p")] == ["p"]
+
+
+def test_a_link_to_a_folder_above_ends(tmp_path):
+    touch(tmp_path, "a/a_t1.nii.gz")
+    (tmp_path / "loop").symlink_to(tmp_path)
+    assert find_studies(tmp_path)[0]["study"] == "a"
 
 
 def test_a_flat_folder_is_split_by_what_precedes_the_sequence(tmp_path):
@@ -142,7 +161,9 @@ def test_wrong_channel_names_are_refused(tmp_path, channels):
         find_studies(tmp_path / "four.nii.gz", channels=channels)
 
 
-@pytest.mark.parametrize("text", ["{", "[3]", '[{"dwi": "a.nii.gz"}]', '[{"flair": "nowhere.nii.gz"}]'])
+@pytest.mark.parametrize(
+    "text", ["{", "3", "[3]", '{"modality": "MR"}', '[{"dwi": "a.nii.gz"}]', '[{"flair": "nowhere.nii.gz"}]']
+)
 def test_a_broken_data_list_is_told(tmp_path, text):
     (tmp_path / "list.json").write_text(text)
     try:
