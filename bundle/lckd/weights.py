@@ -16,6 +16,9 @@ BUNDLE = Path(__file__).resolve().parents[1]
 """The bundle's folder: this package lies in it, beside ``configs`` and ``models``."""
 
 WEIGHTS = BUNDLE / "models" / "model.pt"
+AVERAGED = "ema"
+"""Key of a training checkpoint that holds the averaged weights."""
+
 METADATA = BUNDLE / "configs" / "metadata.json"
 
 
@@ -41,8 +44,8 @@ def load_weights(network: nn.Module, path: str | Path | None = None) -> str:
 
     Args:
         network: receives the weights.
-        path: a file of one plain state dict; None takes the shipped weights and checks their hash
-            against ``metadata.json``.
+        path: a plain state dict, or a checkpoint of a training; None takes the shipped weights and
+            checks their hash against ``metadata.json``.
 
     Returns:
         The file's SHA-256.
@@ -60,7 +63,7 @@ def load_weights(network: nn.Module, path: str | Path | None = None) -> str:
             raise StudyError(f"weights {file} have SHA-256 {digest}, metadata.json says {expected}; restore the file")
     try:
         state = torch.load(file, map_location="cpu", weights_only=True)
-        network.load_state_dict(state, strict=True)
+        network.load_state_dict(state.get(AVERAGED, state), strict=True)
     except Exception as error:  # torch raises a dozen types for a file that is no state dict
         raise StudyError(
             f"weights {file} do not fit this network ({reason(error)}); give the state dict of an LCKD network"
@@ -85,7 +88,7 @@ def publish_weights(checkpoint: str | Path, evaluation: str | Path | None = None
     """Make a training's weights the bundle's own: ``models/model.pt``, and their facts in ``metadata.json``.
 
     Args:
-        checkpoint: a plain state dict (``best.pt``), or a checkpoint that holds one as ``ema``.
+        checkpoint: of a training, e.g. its ``best.pt``; or a plain state dict.
         evaluation: ``evaluation.json`` of these weights; None removes the table of the weights before.
 
     Returns:
@@ -102,7 +105,7 @@ def publish_weights(checkpoint: str | Path, evaluation: str | Path | None = None
         raise StudyError(
             f"{checkpoint} or {evaluation} cannot be read ({error}); give the files of a training"
         ) from error
-    digest = save_weights(state.get("ema", state), WEIGHTS)
+    digest = save_weights(state.get(AVERAGED, state), WEIGHTS)
     facts["weights"] = {"file": f"models/{WEIGHTS.name}", "sha256": digest, "election": state.get("election", {})}
     facts["evaluation"] = table
     write_json(METADATA, facts)

@@ -10,6 +10,8 @@ import torch
 from ignite.engine import Events
 from monai.bundle import ConfigWorkflow
 
+from lckd.weights import load_weights
+
 ROOT = Path(__file__).resolve().parents[2]
 TRAIN = str(ROOT / "bundle" / "configs" / "train.yaml")
 TINY = {
@@ -49,12 +51,12 @@ def checkpoint(output_dir: Path) -> dict:
 
 
 def test_a_training_leaves_a_checkpoint_the_best_weights_and_its_election(dataset_dir, tmp_path):
-    train(dataset_dir, tmp_path)
+    made = train(dataset_dir, tmp_path)
     saved = checkpoint(tmp_path)
     assert set(saved["election"]["winners"]) == {"et", "wt", "tc"}
     assert set(saved["election"]["table"]) == {"flair", "t1", "t1ce", "t2"}
     assert saved["trainer"]["iteration"] == 4
-    assert (tmp_path / "best.pt").is_file()
+    assert load_weights(made.network_def, tmp_path / "best.pt")
     assert list(tmp_path.glob("events.out.tfevents.*"))
 
 
