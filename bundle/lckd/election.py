@@ -16,7 +16,7 @@ MODES = ("none", "single", "multi", "per_region")
 class Election:
     """Holds the teachers; votes on the Dice of single sequences on validation studies.
 
-    Wang et al. 2023, section 2.2. Attach it to the validation evaluator as a handler: when that has
+    The teacher election of Wang et al. 2023. Attach it to the validation evaluator as a handler: when that has
     finished, the teachers are elected from the table that its ``MeanSubsetDice`` leaves.
 
     Args:

@@ -13,7 +13,7 @@ from lckd.network import scatter
 class SegmentationLoss(nn.Module):
     """Mean soft Dice loss of the regions plus binary cross-entropy, at every supervised scale.
 
-    Wang et al. 2023, section 2.4. The Dice loss is smoothed in numerator and denominator, so that it
+    Wang et al. 2023. The Dice loss is smoothed in numerator and denominator, so that it
     has a gradient where a region is absent.
 
     Args:
@@ -43,7 +43,7 @@ class SegmentationLoss(nn.Module):
 class DistillationLoss(nn.Module):
     """Mean L1 distance between the features of available sequences and those of available teachers.
 
-    Wang et al. 2023, equation 3, averaged over the pairs instead of summed, so that its weight does
+    The cross-modal knowledge distillation of Wang et al. 2023, averaged over the pairs instead of summed, so that its weight does
     not depend on how many sequences a study has. Teachers are detached; a study without an available
     teacher, or with nothing but the teacher, adds nothing.
     """

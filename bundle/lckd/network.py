@@ -23,7 +23,7 @@ def fill(features: Tensor, availability: Tensor) -> Tensor:
         availability: ``(B, 4)`` boolean with N true entries, at least one a row.
 
     Returns:
-        ``(B, 4, C, d, h, w)`` (method of Wang et al. 2023, section 2.3, here at every scale).
+        ``(B, 4, C, d, h, w)`` (the filling of Wang et al. 2023, here at every scale).
     """
     scattered = scatter(features, availability)
     as_scale = availability[:, :, None, None, None, None]
