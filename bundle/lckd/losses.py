@@ -43,9 +43,9 @@ class SegmentationLoss(nn.Module):
 class DistillationLoss(nn.Module):
     """Mean L1 distance between the features of available sequences and those of available teachers.
 
-    The cross-modal knowledge distillation of Wang et al. 2023, averaged over the pairs instead of summed, so that its weight does
-    not depend on how many sequences a study has. Teachers are detached; a study without an available
-    teacher, or with nothing but the teacher, adds nothing.
+    The cross-modal knowledge distillation of Wang et al. 2023, averaged over the pairs instead of summed,
+    so that its weight does not depend on how many sequences a study has. Teachers are detached; a study
+    without an available teacher, or with nothing but the teacher, adds nothing.
     """
 
     def forward(self, features: Tensor, availability: Tensor, teachers: Tensor, weights: Tensor) -> Tensor:
