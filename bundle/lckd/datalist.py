@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from lckd.errors import StudyError
+from lckd.errors import StudyError, reason
 from lckd.images import EXTENSIONS, extension_of
 from lckd.sequences import ALIASES, FOREIGN_WORDS, LABEL_ALIASES, SEQUENCES, sequence_of
 
@@ -41,9 +41,7 @@ def find_studies(path: str | Path, channels: Sequence[str] | None = None, sectio
     Raises:
         StudyError: the path does not exist, or there is no study in it.
     """
-    place = Path(path).expanduser().absolute()
-    if not place.exists():
-        raise StudyError(f"{place} does not exist; give a study folder, a folder of studies, a data list or an image")
+    place = _existing(path)
     if place.is_dir():
         items = _in_folder(place)
     elif place.suffix == ".json":
@@ -80,16 +78,15 @@ def study_from_files(files: Mapping[str, str | Path], study: str | None = None) 
     Raises:
         StudyError: a name is unknown, two mean one sequence, a file does not exist, or none is given.
     """
-    paths = {name: Path(path).expanduser().absolute() for name, path in files.items()}
-    unknown = [name for name in paths if sequence_of(name) is None]
-    if unknown or not paths:
+    unknown = [name for name in files if sequence_of(name) is None]
+    if unknown or not files:
         raise StudyError(
             f"unknown sequence {', '.join(unknown) or '(none given)'}; accepted are {', '.join(SEQUENCES)}"
         )
-    for file in paths.values():
+    named = [(sequence_of(name), _existing(path)) for name, path in files.items()]
+    for _, file in named:
         if not file.is_file():
-            raise StudyError(f"{file} does not exist or is no file; check the path")
-    named = [(sequence_of(name), file) for name, file in paths.items()]
+            raise StudyError(f"{file} is no file; give an image")
     return {"study": study_id(study or named[0][1].parent.name or "study"), **_by_sequence(named)}
 
 
@@ -107,20 +104,26 @@ def kind_of_file(file: Path) -> str | None:
     Raises:
         StudyError: the name holds two sequences, as in ``flair_to_t1`` or ``t1_flair``, which is not guessed.
     """
-    return _kind_and_prefix(file)[0]
+    return _one_kind(file, _kinds_and_prefix(file)[0])
 
 
-def _kind_and_prefix(file: Path) -> tuple[str | None, str]:
-    """What ``kind_of_file`` says, and what precedes that word: the same for all files of a study."""
+def _one_kind(file: Path, kinds: tuple[str, ...]) -> str | None:
+    if len(kinds) > 1:
+        raise StudyError(f"{file} names {' and '.join(kinds)}; rename it, or say which it is as in --{kinds[0]} FILE")
+    return kinds[0] if kinds else None
+
+
+def _kinds_and_prefix(file: Path) -> tuple[tuple[str, ...], str]:
+    """All that a file's name says it holds, and what precedes that: the same for all files of a study."""
     ending = extension_of(file)
     if ending is None or file.name.startswith(".") or OWN_OUTPUTS.match(file.name):
-        return None, ""
+        return (), ""
     matches = list(re.finditer(r"[a-z0-9]+", file.name[: -len(ending)].lower()))
     words = [match.group() for match in matches]
     if words and words[-1] in LABEL_ALIASES:
-        return "label", _before(file, matches[-1])
+        return ("label",), _before(file, matches[-1])
     if set(words) & set(FOREIGN_WORDS):
-        return None, ""
+        return (), ""
     found: dict[str, int] = {}
     position = 0
     while position < len(words):
@@ -130,63 +133,82 @@ def _kind_and_prefix(file: Path) -> tuple[str | None, str]:
         if sequence := pair or single:
             found[sequence] = position
         position += 2 if pair else 1
-    if len(found) > 1:
-        raise StudyError(
-            f"{file} names {' and '.join(found)}; rename it, or say which it is as in --{next(iter(found))} FILE"
-        )
-    for sequence, place in found.items():
-        return sequence, _before(file, matches[place])
-    return None, ""
+    return tuple(found), _before(file, matches[min(found.values())]) if found else ""
 
 
 def _before(file: Path, match: re.Match[str]) -> str:
     return re.sub(r"[^A-Za-z0-9]+$", "", file.name[: match.start()])
 
 
+def _existing(path: str | Path) -> Path:
+    """``path`` made absolute."""
+    try:
+        place = Path(path).expanduser().absolute()
+        if place.exists():
+            return place
+    except (OSError, RuntimeError) as error:  # no permission, a name too long, ~ of nobody
+        raise StudyError(f"{path} cannot be looked up ({reason(error)}); check the path and its permissions") from error
+    raise StudyError(f"{place} does not exist; give a study folder, a folder of studies, a data list or an image")
+
+
 def _in_folder(folder: Path, depth: int = 0) -> list[Item]:
     """The studies of a folder's own images; where they are no study, those of its folders."""
-    entries = [entry for entry in sorted(folder.iterdir()) if not entry.name.startswith(".")]
-    files = [entry for entry in entries if entry.is_file() and extension_of(entry)]
-    own = _in_flat_folder(folder, files) if files else []
-    if any("error" not in item for item in own) or depth == DEEPEST:
-        return own
-    below = [item for entry in entries if entry.is_dir() for item in _in_folder(entry, depth + 1)]
-    return below or own
+    try:
+        entries = [entry for entry in sorted(folder.iterdir()) if not entry.name.startswith(".")]
+        files = [entry for entry in entries if extension_of(entry) and entry.is_file()]
+        folders = [entry for entry in entries if entry.is_dir()]
+    except OSError as error:
+        return [_failed(folder, f"{folder} cannot be read ({error.strerror}); check its permissions")]
+    files = [file for file in files if not OWN_OUTPUTS.match(file.name)]
+    own = _in_flat_folder(folder, files)
+    if depth == DEEPEST or any("error" not in item for item in own):
+        folders = []
+    here = folder.resolve()
+    below = [
+        item
+        for entry in folders
+        if not here.is_relative_to(entry.resolve())  # a link to a folder above
+        for item in _in_folder(entry, depth + 1)
+    ]
+    if files and not own and not below:
+        names = ", ".join(file.name for file in files[:6])
+        return [_failed(folder, f"{folder} holds no sequence, only {names}; accepted are files named by {_accepted()}")]
+    return own + below
 
 
 def _in_flat_folder(folder: Path, files: list[Path]) -> list[Item]:
-    """One study, or several whose files differ in what precedes the sequence's name."""
-    groups: dict[str, list[tuple[str | None, Path]]] = {}
+    """One study, or several whose files differ in what precedes the sequence's name; none if no name holds one."""
+    groups: dict[str, list[tuple[tuple[str, ...], Path]]] = {}
     ignored = []
-    try:
-        for file in files:
-            kind, prefix = _kind_and_prefix(file)
-            if kind is not None:
-                groups.setdefault(prefix, []).append((kind, file))
-            elif not OWN_OUTPUTS.match(file.name):
-                ignored.append(file.name)
-    except StudyError as error:
-        return [{"study": study_id(folder.name), "error": str(error)}]
-    kinds = [kind for group in groups.values() for kind, _ in group]
+    for file in files:
+        kinds, prefix = _kinds_and_prefix(file)
+        if kinds:
+            groups.setdefault(prefix, []).append((kinds, file))
+        else:
+            ignored.append(file.name)
+    named = [kind for group in groups.values() for kinds, _ in group for kind in kinds]
+    if set(named) <= {"label"}:
+        return []
     if (
         len(groups) > 1
-        and len(set(kinds)) < len(kinds)
-        and all(any(k != "label" for k, _ in g) for g in groups.values())
+        and len(set(named)) < len(named)
+        and all(any(kinds != ("label",) for kinds, _ in group) for group in groups.values())
     ):
-        return [_study(study_id(prefix or folder.name), group, folder) for prefix, group in sorted(groups.items())]
-    item = _study(study_id(folder.name), [pair for group in groups.values() for pair in group], folder)
-    return [{**item, "ignored": ignored} if ignored else item]
+        items = [_study(study_id(prefix or folder.name), group) for prefix, group in sorted(groups.items())]
+    else:
+        items = [_study(study_id(folder.name), [pair for group in groups.values() for pair in group])]
+    return [{**item, "ignored": ignored} if ignored and len(items) == 1 else item for item in items]
 
 
-def _study(study: str, named: Iterable[tuple[str | None, Path]], folder: Path) -> Item:
+def _study(study: str, group: Iterable[tuple[tuple[str, ...], Path]]) -> Item:
     try:
-        item: Item = {"study": study, **_by_sequence(named)}
-        if not any(sequence in item for sequence in SEQUENCES):
-            names = ", ".join(sorted(file.name for file in folder.iterdir())[:6])
-            raise StudyError(f"{folder} holds no sequence, only {names}; accepted are files named by {_accepted()}")
+        return {"study": study, **_by_sequence((_one_kind(file, kinds), file) for kinds, file in group)}
     except StudyError as error:
         return {"study": study, "error": str(error)}
-    return item
+
+
+def _failed(folder: Path, sentence: str) -> Item:
+    return {"study": study_id(folder.name), "error": sentence}
 
 
 def _by_sequence(named: Iterable[tuple[str | None, Path]]) -> dict[str, str]:
@@ -206,7 +228,8 @@ def _four_dimensional(file: Path, channels: Sequence[str] | None) -> Item:
         raise StudyError(f"{file} has an unknown extension; accepted are {', '.join(EXTENSIONS)} and .json")
     sidecar = file.with_name(file.name[: -len(ending)] + ".json")
     if channels is None and sidecar.is_file():
-        channels = _load_json(sidecar).get("channels")
+        content = _load_json(sidecar)
+        channels = content.get("channels") if isinstance(content, dict) else None
     if not channels:
         kind = kind_of_file(file)
         if kind in SEQUENCES:
@@ -218,7 +241,11 @@ def _four_dimensional(file: Path, channels: Sequence[str] | None) -> Item:
     return {"study": study_id(file.name[: -len(ending)]), "image": str(file), "channels": _channels(file, channels)}
 
 
-def _channels(file: Path, channels: Sequence[str]) -> list[str]:
+def _channels(file: Path, channels: Any) -> list[str]:
+    if isinstance(channels, str):
+        channels = channels.split(",")
+    if not isinstance(channels, Sequence):
+        raise StudyError(f"{file} has the channels {channels!r}; accepted is a list of names, in order")
     names = [sequence_of(str(name)) for name in channels]
     known = [name for name in names if name is not None]
     if len(known) < len(names) or len(set(known)) < len(known):
@@ -231,28 +258,34 @@ def _channels(file: Path, channels: Sequence[str]) -> list[str]:
 def _in_json(file: Path, section: str | None) -> list[Item]:
     content = _load_json(file)
     if isinstance(content, list):
-        content = {section or "studies": content}
+        content = {section or "test": content}  # without sections, all are what was asked for
     if not isinstance(content, dict):
         raise StudyError(f'{file} holds no list; accepted is [{{"flair": "a.nii.gz", ...}}, ...]')
     named = content.get("channel_names") or content.get("modality")
     channels = None
     if isinstance(named, dict) and all(str(key).isdecimal() for key in named):
         channels = [named[key] for key in sorted(named, key=int)]
-    names = SECTIONS.get(section or "", (section,))
-    entries = [
-        entry
-        for name, part in content.items()
-        if (section is None or name in names) and isinstance(part, list)
-        for entry in part
-    ]
+    parts = {name: part for name, part in content.items() if _is_section(name, part)}
+    names = parts.keys() if section is None else SECTIONS.get(section, (section,))
+    if not any(name in parts for name in names):
+        raise StudyError(f"{file} has no {section or 'list of studies'}; it has {', '.join(content) or 'nothing'}")
+    entries = [entry for name, part in parts.items() if name in names for entry in part]
     return [_entry(file, number, entry, channels) for number, entry in enumerate(entries)]
+
+
+def _is_section(name: str, part: Any) -> bool:
+    """Whether ``part`` of a data list is studies, not a list of words such as authors; MSD's tests are paths."""
+    known = any(name in names for names in SECTIONS.values())
+    return isinstance(part, list) and (known or not all(isinstance(entry, str) for entry in part))
 
 
 def _entry(file: Path, number: int, entry: Any, channels: Sequence[str] | None) -> Item:
     study = f"{file.stem}_{number}"
     try:
+        if isinstance(entry, str):
+            entry = {"image": entry}
         if not isinstance(entry, dict):
-            raise StudyError(f'{file}: entry {number} is no object; accepted is {{"flair": "a.nii.gz", ...}}')
+            raise StudyError(f'entry {number} is no object; accepted is {{"flair": "a.nii.gz", ...}}')
         paths = {
             key: str((file.parent / value).absolute())
             for key, value in entry.items()
@@ -274,8 +307,8 @@ def _entry(file: Path, number: int, entry: Any, channels: Sequence[str] | None) 
 def _load_json(file: Path) -> Any:
     try:
         return json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise StudyError(f"{file} is no readable JSON ({error}); repair it") from error
+    except (OSError, ValueError, RecursionError) as error:
+        raise StudyError(f"{file} is no readable JSON ({reason(error)}); repair it") from error
 
 
 def _refuse_equal_ids(items: list[Item]) -> None:

@@ -42,7 +42,7 @@ def score(prediction: Tensor, target: Tensor, spacing_mm: Sequence[float]) -> di
             scores[region] = Score(dice=float(both), hd95_mm=0.0 if both else diagonal_mm, both_empty=both)
             continue
         # Distances need the two surfaces only; the box around both is a fraction of the image.
-        start, end = generate_spatial_bounding_box((ours | truth)[None].numpy(), margin=1, allow_smaller=False)
+        start, end = generate_spatial_bounding_box((ours | truth)[None].numpy(), margin=1, allow_smaller=True)
         box = tuple(slice(low, high) for low, high in zip(start, end, strict=True))
         pair = ours[box][None, None], truth[box][None, None]
         distance = compute_hausdorff_distance(

@@ -2,6 +2,7 @@
 
 import gzip
 import zlib
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -58,17 +59,34 @@ def read_image(path: str | Path) -> Image:
             has NaN, an affine without inverse or an absurd spacing.
     """
     file = Path(path)
-    ending = extension_of(file)
-    if ending is None:
-        raise StudyError(f"{file} has an unknown extension; accepted are {', '.join(EXTENSIONS)}")
-    if not file.is_file():
-        raise StudyError(f"{file} does not exist or is no file; check the path")
-    if file.stat().st_size == 0:
-        raise StudyError(f"{file} is empty (0 bytes); export it again")
-    array, affine, warnings = (_read_nifti if ending in NIFTI else _read_itk)(file)
-    _check_affine(file, affine)
-    _check_values(file, array)
+    array, affine, warnings = _read(file)
+    for channel in array if array.ndim == 4 else array[None]:
+        _check_values(str(file), channel)
     return Image(array, affine, warnings)
+
+
+def read_channels(path: str | Path, names: Sequence[str], used: Collection[str]) -> dict[str, Image]:
+    """Read the channels of a 4-D image that are in ``used``; what the others hold is not looked at.
+
+    Args:
+        path: as in ``read_image``; a 3-D image has one channel.
+        names: of all channels, in order.
+        used: names of those to return.
+
+    Raises:
+        StudyError: as in ``read_image``, or there are more or fewer channels than names.
+    """
+    file = Path(path)
+    array, affine, warnings = _read(file)
+    channels = array if array.ndim == 4 else array[None]
+    if len(channels) != len(names):
+        raise StudyError(
+            f"{file} has {len(channels)} channels but {len(names)} names ({', '.join(names)}); name each channel"
+        )
+    chosen = {name: channel for name, channel in zip(names, channels, strict=True) if name in used}
+    for name, channel in chosen.items():
+        _check_values(f"channel {name} of {file}", channel)
+    return {name: Image(channel, affine, warnings) for name, channel in chosen.items()}
 
 
 def read_label_map(path: str | Path) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
@@ -78,10 +96,7 @@ def read_label_map(path: str | Path) -> tuple[NDArray[np.uint8], NDArray[np.floa
         StudyError: the file cannot be read or holds something else.
     """
     file = Path(path)
-    if not file.is_file() or extension_of(file) is None:
-        raise StudyError(f"label map {file} does not exist or is no image; accepted are {', '.join(EXTENSIONS)}")
-    array, affine, _ = (_read_nifti if extension_of(file) in NIFTI else _read_itk)(file)
-    _check_affine(file, affine)
+    array, affine, _ = _read(file)
     if (
         array.ndim != 3
         or not np.isfinite(array).all()
@@ -115,30 +130,41 @@ def looks_skull_stripped(array: NDArray, affine: NDArray) -> bool:
     values, counts = np.unique(array[:: max(1, array.shape[0] // 64)], return_counts=True)
     background = values[counts.argmax()]
     foreground_ml = float((array != background).mean()) * array.size * abs(np.linalg.det(affine[:3, :3])) / 1000
-    return foreground_ml < HEAD_ML
+    return bool(foreground_ml < HEAD_ML)
+
+
+def _read(file: Path) -> tuple[NDArray[np.float32], NDArray[np.float64], tuple[str, ...]]:
+    """Array, affine and warnings of any accepted file; its values are still unchecked."""
+    ending = extension_of(file)
+    if ending is None:
+        raise StudyError(f"{file} has an unknown extension; accepted are {', '.join(EXTENSIONS)}")
+    _check_opens(file)
+    array, affine, warnings = (_read_nifti if ending in NIFTI else _read_itk)(file)
+    _check_affine(file, affine)
+    array = np.moveaxis(array, -1, 0) if array.ndim == 4 else array
+    return (array[0] if array.ndim == 4 and len(array) == 1 else array), affine, warnings
 
 
 def _read_nifti(file: Path) -> tuple[NDArray[np.float32], NDArray[np.float64], tuple[str, ...]]:
     try:
-        image = nib.Nifti1Image.from_filename(file)
+        version = nib.Nifti2Image if nib.Nifti2Image.path_maybe_image(file)[0] else nib.Nifti1Image
+        image = version.from_filename(file)
         _check_shape(file, image.shape, image.get_data_dtype())
-        if file.name.endswith(".gz"):  # whole, so that the checksum at its end is compared
-            image = nib.Nifti1Image.from_bytes(gzip.decompress(file.read_bytes()))
-        array = np.asarray(image.dataobj, dtype=np.float32)
+        if file.name.lower().endswith(".gz"):  # whole, so that the checksum at its end is compared
+            image = version.from_bytes(gzip.decompress(file.read_bytes()))
+        with np.errstate(over="ignore"):  # becomes infinite, which is refused
+            array = np.asarray(image.dataobj, dtype=np.float32)
     except (
         nib.filebasedimages.ImageFileError,
         nib.spatialimages.HeaderDataError,
         EOFError,
+        OverflowError,
         ValueError,
         zlib.error,
     ) as error:
         raise StudyError(f"{file} is truncated or no NIfTI image ({reason(error)}); export it again") from error
     except OSError as error:
-        raise StudyError(
-            f"{file} cannot be read ({reason(error)}); check the permission, or export it again"
-        ) from error
-    array = np.moveaxis(array, -1, 0) if array.ndim == 4 else array
-    array = array[0] if array.ndim == 4 and array.shape[0] == 1 else array
+        raise StudyError(f"{file} cannot be read ({reason(error)}); export it again") from error
     placed = image.header["sform_code"] > 0 or image.header["qform_code"] > 0
     warnings = (
         ()
@@ -167,13 +193,24 @@ def _read_itk(file: Path) -> tuple[NDArray[np.float32], NDArray[np.float64], tup
     except RuntimeError as error:
         raise StudyError(f"{file} is truncated or no image ({reason(error)}); export it again") from error
     array = sitk.GetArrayFromImage(image).astype(np.float32).transpose()  # ITK's arrays are (z, y, x)
-    array = np.moveaxis(array, -1, 0) if array.ndim == 4 else array
     axes = image.GetDimension()
     affine = np.eye(4)
     direction = np.array(image.GetDirection()).reshape(axes, axes)[:3, :3]
     affine[:3, :3] = direction * np.array(image.GetSpacing()[:3])
     affine[:3, 3] = image.GetOrigin()[:3]
     return array, np.diag([-1.0, -1.0, 1.0, 1.0]) @ affine, ()  # LPS to RAS
+
+
+def _check_opens(file: Path) -> None:
+    try:
+        if not file.is_file():
+            raise StudyError(f"{file} does not exist or is no file; check the path")
+        with file.open("rb") as stream:
+            empty = not stream.read(1)
+    except OSError as error:
+        raise StudyError(f"{file} cannot be opened ({error.strerror}); check the path and its permissions") from error
+    if empty:
+        raise StudyError(f"{file} is empty (0 bytes); export it again")
 
 
 def _check_shape(file: Path, shape: tuple[int, ...], dtype: np.dtype) -> None:
@@ -197,11 +234,8 @@ def _check_affine(file: Path, affine: NDArray) -> None:
         )
 
 
-def _check_values(file: Path, array: NDArray) -> None:
+def _check_values(where: str, array: NDArray) -> None:
     if not np.isfinite(array).all():
-        raise StudyError(f"{file} holds NaN or infinite voxels; accepted are numbers; export it again")
-    for channel in array if array.ndim == 4 else array[None]:
-        if channel.min() == channel.max():
-            raise StudyError(
-                f"{file} is constant ({channel.flat[0]:g} everywhere); leave a missing sequence out instead"
-            )
+        raise StudyError(f"{where} holds NaN or infinite voxels; accepted are numbers; export it again")
+    if array.min() == array.max():
+        raise StudyError(f"{where} is constant ({array.flat[0]:g} everywhere); leave a missing sequence out instead")

@@ -9,14 +9,15 @@ import numpy as np
 import torch
 from monai.data import MetaTensor
 from monai.transforms import SpatialResample, Transform
+from monai.utils import convert_to_tensor
 from numpy.typing import NDArray
 
 from lckd.errors import StudyError
-from lckd.images import Image, looks_skull_stripped, read_image, read_label_map
+from lckd.images import Image, looks_skull_stripped, read_channels, read_image, read_label_map
 from lckd.sequences import BRATS_VALUES, LABELS, SEQUENCES, parse_subset, reference_sequence
 
 LEAST_OVERLAP = 0.5
-"""Fraction of the reference's box that another sequence must cover."""
+"""Fraction of the reference's box that another sequence, or the label map, must cover."""
 
 
 class LoadStudy(Transform):
@@ -65,7 +66,7 @@ class LoadStudy(Transform):
             "warnings": warnings,
         }
         if "label" in item:
-            loaded["label"] = _read_label(Path(item["label"]), grid)
+            loaded["label"] = _read_label(Path(item["label"]), reference, grid, warnings)
         return loaded
 
     def _read(self, item: dict[str, Any]) -> dict[str, Image]:
@@ -85,16 +86,7 @@ class LoadStudy(Transform):
         return images
 
     def _read_channels(self, file: Path, channels: Sequence[str]) -> dict[str, Image]:
-        image = read_image(file)
-        found = len(image.array) if image.array.ndim == 4 else 1
-        if found != len(channels):
-            raise StudyError(
-                f"{file} has {found} channels but {len(channels)} names ({', '.join(channels)}); name each channel"
-            )
-        arrays = dict(zip(channels, image.array if image.array.ndim == 4 else image.array[None], strict=True))
-        left = {
-            name: Image(array, image.affine, image.warnings) for name, array in arrays.items() if name in self.sequences
-        }
+        left = read_channels(file, channels, self.sequences)
         if not left:
             raise StudyError(
                 f"{file} has {', '.join(channels)}, of which none may be used; add one to the sequences in use"
@@ -105,36 +97,45 @@ class LoadStudy(Transform):
 def _on_grid(sequence: str, image: Image, reference: str, grid: Image, warnings: list[str]) -> torch.Tensor:
     if image.array.shape == grid.array.shape and np.allclose(image.affine, grid.affine, atol=1e-3):
         return torch.from_numpy(image.array)
-    covered = _coverage(image, grid)
-    if covered < LEAST_OVERLAP:
-        raise StudyError(
-            f"{sequence} covers {covered:.0%} of the {reference}'s box, so the grids do not overlap; "
-            "co-register the sequences, or leave one out"
-        )
-    warnings.append(f"{sequence} was resampled to the grid of {reference}")
+    _check_overlap(sequence, image.array.shape, image.affine, reference, grid, warnings)
     source = MetaTensor(torch.from_numpy(image.array)[None], affine=torch.from_numpy(image.affine))
     target = torch.from_numpy(grid.affine)
     resample = SpatialResample(mode="bilinear", padding_mode="zeros")
     return resample(source, dst_affine=target, spatial_size=grid.array.shape)[0].float()
 
 
-def _coverage(image: Image, grid: Image) -> float:
-    """Fraction of the voxels of ``grid``, on a coarse lattice, that lie in ``image``."""
+def _check_overlap(
+    name: str, shape: tuple[int, ...], affine: NDArray, reference: str, grid: Image, warnings: list[str]
+) -> None:
+    """Refuse what lies elsewhere, and warn that the rest is resampled."""
+    covered = _coverage(shape, affine, grid)
+    if covered < LEAST_OVERLAP:
+        raise StudyError(
+            f"{name} covers {covered:.0%} of the {reference}'s box, so the grids do not overlap; "
+            "co-register the sequences, or leave one out"
+        )
+    warnings.append(f"{name} was resampled to the grid of {reference}")
+
+
+def _coverage(shape: tuple[int, ...], affine: NDArray, grid: Image) -> float:
+    """Fraction of the voxels of ``grid``, on a coarse lattice, that lie in the box of ``shape`` and ``affine``."""
     axes = [np.linspace(0, side - 1, 24) for side in grid.array.shape]
     lattice = np.stack([*np.meshgrid(*axes, indexing="ij"), np.ones((24, 24, 24))]).reshape(4, -1)
-    voxels = (np.linalg.inv(image.affine) @ grid.affine @ lattice)[:3]
-    limits = np.array(image.array.shape)[:, None] - 0.5
+    voxels = (np.linalg.inv(affine) @ grid.affine @ lattice)[:3]
+    limits = np.array(shape)[:, None] - 0.5
     return float(((voxels >= -0.5) & (voxels <= limits)).all(0).mean())
 
 
-def _read_label(file: Path, grid: Image) -> MetaTensor:
+def _read_label(file: Path, reference: str, grid: Image, warnings: list[str]) -> MetaTensor:
     values, affine = read_label_map(file)
     label = MetaTensor(torch.from_numpy(_our_values(file, values))[None], affine=torch.from_numpy(affine))
     if values.shape == grid.array.shape and np.allclose(affine, grid.affine, atol=1e-3):
         return label
+    _check_overlap(f"label map {file}", values.shape, affine, reference, grid, warnings)
     resample = SpatialResample(mode="nearest", padding_mode="zeros", dtype=np.float32)
     resampled = resample(label, dst_affine=torch.from_numpy(grid.affine), spatial_size=grid.array.shape)
-    return MetaTensor(resampled.to(torch.uint8), affine=torch.from_numpy(grid.affine))
+    plain = convert_to_tensor(resampled, dtype=torch.uint8, track_meta=False)
+    return MetaTensor(plain, affine=torch.from_numpy(grid.affine))
 
 
 def _our_values(file: Path, values: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -1,4 +1,5 @@
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -79,7 +80,42 @@ def test_a_studys_own_images_come_before_its_folders(tmp_path):
 def test_a_link_to_a_folder_above_ends(tmp_path):
     touch(tmp_path, "a/a_t1.nii.gz")
     (tmp_path / "loop").symlink_to(tmp_path)
-    assert find_studies(tmp_path)[0]["study"] == "a"
+    assert [(item["study"], "error" in item) for item in find_studies(tmp_path)] == [("a", False)]
+
+
+def test_results_inside_the_input_are_no_studies(tmp_path):
+    touch(tmp_path, "a/a_t1.nii.gz", "out/a/segmentation.nii.gz", "out/a/probabilities_et.nii.gz", "out/a/preview.png")
+    assert [(item["study"], "error" in item) for item in find_studies(tmp_path)] == [("a", False)]
+
+
+def test_a_folder_below_does_not_hide_what_is_wrong_above(tmp_path):
+    touch(tmp_path / "p", "a_t1.nii.gz", "a_t1w.nii.gz", "derived/x_t2.nii.gz")
+    above, below = find_studies(tmp_path / "p")
+    assert "two files for t1" in above["error"]
+    assert below["study"] == "derived"
+
+
+def test_an_ambiguous_name_in_a_flat_folder_costs_one_study(tmp_path):
+    touch(tmp_path, "A_t1.nii.gz", "B_t1.nii.gz", "B_t2_flair_t1.nii.gz", "C_t1.nii.gz")
+    items = {item["study"]: item for item in find_studies(tmp_path)}
+    assert [study for study, item in items.items() if "error" not in item] == ["A", "C"]
+    assert "names flair and t1" in items["B"]["error"]
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_a_folder_without_permission_costs_one_study(tmp_path):
+    touch(tmp_path, "a/a_t1.nii.gz", "b/b_t1.nii.gz")
+    (tmp_path / "a").chmod(0)
+    bad, good = find_studies(tmp_path)
+    (tmp_path / "a").chmod(0o700)
+    assert "cannot be read (Permission denied)" in bad["error"]
+    assert good["study"] == "b"
+
+
+@pytest.mark.parametrize("path", ["a" * 5000, "~nobody_of_this_name/study"])
+def test_a_path_that_the_system_refuses_is_told(path):
+    with pytest.raises(StudyError, match="check the path"):
+        find_studies(path)
 
 
 def test_a_flat_folder_is_split_by_what_precedes_the_sequence(tmp_path):
@@ -146,6 +182,32 @@ def test_msds_dataset_json_names_its_channels(tmp_path):
     assert item["label"].endswith("labelsTr/BRATS_001.nii.gz")
 
 
+def test_msds_test_images_are_plain_paths(tmp_path):
+    content = {
+        "authors": ["A", "B"],
+        "channel_names": {"0": "FLAIR", "1": "T1w"},
+        "test": ["./imagesTs/BRATS_9.nii.gz"],
+    }
+    (tmp_path / "dataset.json").write_text(json.dumps(content))
+    (item,) = find_studies(tmp_path / "dataset.json")
+    image = str(tmp_path / "imagesTs" / "BRATS_9.nii.gz")
+    assert item == {"study": "BRATS_9", "image": image, "channels": ["flair", "t1"]}
+
+
+def test_a_section_that_is_not_there_is_told_with_those_that_are(tmp_path):
+    (tmp_path / "list.json").write_text('{"training": [{"flair": "a.nii.gz"}]}')
+    with pytest.raises(StudyError, match="has no val; it has training"):
+        find_studies(tmp_path / "list.json", section="val")
+
+
+@pytest.mark.parametrize("text", ["[]", '{"channels": 3}', "{", '{"channels": ["dwi"]}'])
+def test_a_broken_sidecar_is_told(tmp_path, text):
+    touch(tmp_path, "four.nii.gz")
+    (tmp_path / "four.json").write_text(text)
+    with pytest.raises(StudyError, match="four"):
+        find_studies(tmp_path / "four.nii.gz")
+
+
 def test_a_4d_file_must_name_its_channels(tmp_path):
     touch(tmp_path, "four.nii.gz")
     with pytest.raises(StudyError, match="--channels flair,t1,t1ce,t2"):
@@ -162,7 +224,20 @@ def test_wrong_channel_names_are_refused(tmp_path, channels):
 
 
 @pytest.mark.parametrize(
-    "text", ["{", "3", "[3]", '{"modality": "MR"}', '[{"dwi": "a.nii.gz"}]', '[{"flair": "nowhere.nii.gz"}]']
+    "text",
+    [
+        "{",
+        "3",
+        "[]",
+        "[3]",
+        "[" * 100_000,
+        '["a.nii.gz"]',
+        '{"modality": "MR"}',
+        '[{"dwi": "a.nii.gz"}]',
+        '[{"flair": "nowhere.nii.gz"}]',
+        '[{"image": "a.nii.gz", "channels": 5}]',
+    ],
+    ids=lambda text: text[:30],
 )
 def test_a_broken_data_list_is_told(tmp_path, text):
     (tmp_path / "list.json").write_text(text)

@@ -20,6 +20,12 @@ def test_a_perfect_prediction():
     assert score(cubes(), cubes(), (1, 1, 1))["et"] == {"dice": 1.0, "hd95_mm": 0.0, "both_empty": False}
 
 
+def test_a_region_at_the_images_border_counts_as_elsewhere():
+    regions = torch.zeros(3, 8, 8, 8, dtype=torch.bool)
+    regions[:, :3, 4:] = True
+    assert score(regions, regions, (1, 1, 1))["wt"] == {"dice": 1.0, "hd95_mm": 0.0, "both_empty": False}
+
+
 def test_distances_are_in_millimetres():
     scores = score(cubes(3), cubes(), (2.0, 1, 1))
     assert scores["wt"]["dice"] == pytest.approx(0.5)

@@ -1,4 +1,5 @@
 import gzip
+import os
 
 import nibabel as nib
 import numpy as np
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 
 from lckd.errors import StudyError
 from lckd.files import write_atomically
-from lckd.images import looks_skull_stripped, read_image, read_label_map, write_image
+from lckd.images import looks_skull_stripped, read_channels, read_image, read_label_map, write_image
 
 
 def scan(shape=(6, 7, 5)) -> np.ndarray:
@@ -69,6 +70,34 @@ def test_the_headers_scaling_is_applied(tmp_path):
 
 def test_a_4d_file_gives_its_channels_first(tmp_path):
     assert read_image(save(tmp_path / "a.nii.gz", scan((3, 4, 5, 2)))).array.shape == (2, 3, 4, 5)
+
+
+@pytest.mark.parametrize("ending", ["nii", "nii.gz", "nrrd", "mha"])
+def test_a_fourth_axis_of_one_is_dropped(tmp_path, ending):
+    path = tmp_path / f"a.{ending}"
+    if ending.startswith("nii"):
+        save(path, scan()[..., None])
+    else:
+        sitk.WriteImage(sitk.JoinSeries([sitk.GetImageFromArray(scan().transpose())]), str(path))
+    np.testing.assert_array_equal(read_image(path).array, scan())
+
+
+@pytest.mark.parametrize("name", ["a.nii", "a.nii.gz"])
+def test_nifti_2_is_read(tmp_path, name):
+    nib.save(nib.Nifti2Image(scan(), oblique()), tmp_path / name)
+    image = read_image(tmp_path / name)
+    np.testing.assert_array_equal(image.array, scan())
+    np.testing.assert_allclose(image.affine, oblique())
+
+
+def test_only_the_used_channels_must_be_good(tmp_path):
+    good, dead = scan(), np.zeros_like(scan())
+    path = save(tmp_path / "a.nii.gz", np.stack([good, dead], axis=-1))
+    channels = read_channels(path, ["t1", "t2"], ["t1"])
+    assert list(channels) == ["t1"]
+    np.testing.assert_array_equal(channels["t1"].array, good)
+    with pytest.raises(StudyError, match=r"channel t2 of .*a.nii.gz is constant"):
+        read_channels(path, ["t1", "t2"], ["t1", "t2"])
 
 
 def test_a_file_that_does_not_say_where_it_lies_is_warned_of(tmp_path):
@@ -151,6 +180,47 @@ def test_a_flipped_byte_in_a_compressed_file_is_noticed(tmp_path):
 def test_a_path_that_cannot_be_an_image_is_refused(tmp_path, name, reason):
     with pytest.raises(StudyError, match=reason):
         read_image(tmp_path / name)
+
+
+@pytest.mark.parametrize("name", ["a.nii", "a.nrrd"])
+def test_what_is_more_than_memory_holds_is_refused_by_its_header(tmp_path, name):
+    if name.endswith(".nii"):
+        header = nib.Nifti1Header()
+        header.set_data_shape((2000, 2000, 2000))
+        (tmp_path / name).write_bytes(header.binaryblock + bytes(100))
+    else:
+        text = "NRRD0004\ntype: short\ndimension: 3\nsizes: 2000 2000 2000\nendian: little\nencoding: raw\n\n"
+        (tmp_path / name).write_bytes(text.encode() + bytes(100))
+    with pytest.raises(StudyError, match=r"shape \(2000, 2000, 2000\), over 1,500,000,000 voxels"):
+        read_image(tmp_path / name)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+@pytest.mark.parametrize("name", ["a.nii", "a.nii.gz", "a.nrrd", "a.mha"])
+def test_a_file_without_permission_is_refused(tmp_path, name):
+    save(tmp_path / name, scan()).chmod(0)
+    with pytest.raises(StudyError, match="cannot be opened .Permission denied"):
+        read_image(tmp_path / name)
+
+
+@pytest.mark.parametrize("read", [read_image, read_label_map])
+def test_a_path_that_the_system_refuses_is_told(tmp_path, read):
+    with pytest.raises(StudyError, match="check the path"):
+        read(tmp_path / ("a" * 300 + ".nii"))
+
+
+@given(st.lists(st.tuples(st.integers(0, 347), st.integers(0, 255)), min_size=1, max_size=6))
+@settings(deadline=None, max_examples=60)
+def test_a_damaged_header_never_ends_in_a_traceback(tmp_path_factory, damage):
+    path = save(tmp_path_factory.mktemp("damaged") / "a.nii", scan())
+    content = bytearray(path.read_bytes())
+    for place, byte in damage:
+        content[place] = byte
+    path.write_bytes(content)
+    try:
+        assert np.isfinite(read_image(path).array).all()
+    except StudyError as error:
+        assert "a.nii" in str(error)
 
 
 @given(st.floats(-1.5, 1.5), st.booleans())

@@ -2,6 +2,9 @@ import nibabel as nib
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.spatial.transform import Rotation
 
 from lckd.datalist import find_studies
 from lckd.errors import StudyError
@@ -83,6 +86,55 @@ def test_a_sequence_on_another_grid_lands_at_the_same_place(tmp_path, name):
     assert "t2 was resampled to the grid of t1ce" in loaded["warnings"]
 
 
+@given(
+    st.tuples(*[st.floats(-0.3, 0.3)] * 3),
+    st.tuples(*[st.floats(0.8, 3.0)] * 3),
+    st.tuples(*[st.booleans()] * 3),
+    st.permutations(range(3)),
+)
+@settings(deadline=None, max_examples=15)
+def test_a_resampled_ramp_in_mm_is_the_same_ramp(tmp_path_factory, angles, spacing, flips, order):
+    # Linear interpolation keeps what is linear in world coordinates exactly, whatever the grid.
+    folder = tmp_path_factory.mktemp("ramp")
+    reference = np.diag([2.0, 2.0, 2.0, 1.0])
+    shape = tuple(int(np.ceil(90 / spacing[axis])) for axis in order)
+    axes = (Rotation.from_euler("xyz", angles).as_matrix() * spacing * np.where(flips, -1, 1))[:, list(order)]
+    other = np.eye(4)
+    other[:3, :3] = axes
+    other[:3, 3] = 19.0 - axes @ ((np.array(shape) - 1) / 2)
+    write_image(folder / "s_t1ce.nii.gz", ramp((20, 20, 20), reference), reference)
+    write_image(folder / "s_t2.nii.gz", ramp(shape, other), other)
+    image = LoadStudy()(find_studies(folder)[0])["image"]
+    np.testing.assert_allclose(image[SEQUENCES.index("t2")], image[SEQUENCES.index("t1ce")], atol=0.05)
+
+
+def ramp(shape, affine):
+    index = np.stack([*np.indices(shape), np.ones(shape)]).reshape(4, -1)
+    return (np.array([1.0, -2.0, 3.0]) @ (affine @ index)[:3]).reshape(shape).astype(np.float32)
+
+
+def test_a_label_map_on_another_grid_lands_at_the_same_place(tmp_path):
+    reference, flipped = np.diag([2.0, 2, 2, 1]), np.diag([-1.0, 1, 1, 1])
+    flipped[:3, 3] = 79, 0, 0
+    write_image(tmp_path / "s_t2.nii.gz", blob((40, 40, 40), reference, (30, 44, 38)), reference)
+    write_image(tmp_path / "s_seg.nii.gz", (blob((80, 80, 80), flipped, (30, 44, 38)) > 0).astype(np.uint8), flipped)
+    loaded = LoadStudy()(find_studies(tmp_path)[0])
+    image, label = loaded["image"][SEQUENCES.index("t2")].numpy() > 50, loaded["label"][0].numpy() == 1
+    assert 2 * (image & label).sum() / (image.sum() + label.sum()) > 0.9
+    assert loaded["label"].dtype == torch.uint8
+    np.testing.assert_allclose(loaded["label"].affine, reference)
+    assert "s_seg.nii.gz was resampled to the grid of t2" in loaded["warnings"][0]
+
+
+def test_a_label_map_that_lies_elsewhere_is_refused(tmp_path):
+    here, far = np.diag([2.0, 2, 2, 1]), np.diag([2.0, 2, 2, 1])
+    far[:3, 3] = 500
+    write_image(tmp_path / "s_t2.nii.gz", blob((20, 20, 20), here, (20, 20, 20)), here)
+    write_image(tmp_path / "s_seg.nii.gz", np.ones((20, 20, 20), np.uint8), far)
+    with pytest.raises(StudyError, match=r"label map .*s_seg.nii.gz covers 0% of the t2's box"):
+        LoadStudy()(find_studies(tmp_path)[0])
+
+
 def test_grids_that_do_not_overlap_are_refused(tmp_path):
     far = np.diag([2.0, 2, 2, 1])
     far[:3, 3] = 500
@@ -100,6 +152,15 @@ def test_channels_of_a_4d_file_go_by_name(small_study, tmp_path):
     loaded = LoadStudy()(find_studies(tmp_path / "four.nii.gz", channels=["T2", "FLAIR"])[0])
     assert loaded["availability"].tolist() == [True, False, False, True]
     np.testing.assert_allclose(loaded["image"][3], small_study.images["t2"], rtol=1e-5)
+
+
+def test_an_unused_channel_may_hold_anything(small_study, tmp_path):
+    t2 = small_study.images["t2"]
+    nib.save(nib.Nifti1Image(np.stack([t2, np.full_like(t2, np.nan)], axis=-1), np.eye(4)), tmp_path / "four.nii.gz")
+    (item,) = find_studies(tmp_path / "four.nii.gz", channels=["t2", "flair"])
+    loaded = LoadStudy("t2")(item)
+    assert loaded["availability"].tolist() == [False, False, False, True]
+    assert loaded["image"].isfinite().all()
 
 
 def test_a_wrong_number_of_channels_is_refused(small_study, tmp_path):
