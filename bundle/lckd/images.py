@@ -1,6 +1,7 @@
 """Read and write one image file, and say in a sentence what is wrong with it."""
 
 import gzip
+import re
 import zlib
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -178,6 +179,8 @@ def _read_itk(file: Path) -> tuple[NDArray[np.float32], NDArray[np.float64], tup
     import SimpleITK as sitk  # slow to import, and most files are NIfTI
 
     sitk.ProcessObject_GlobalWarningDisplayOff()
+    if extension_of(file) in (".mha", ".mhd"):
+        _check_dimensions(file)
     try:
         reader = sitk.ImageFileReader()
         reader.SetFileName(str(file))
@@ -211,6 +214,14 @@ def _check_opens(file: Path) -> None:
         raise StudyError(f"{file} cannot be opened ({error.strerror}); check the path and its permissions") from error
     if empty:
         raise StudyError(f"{file} is empty (0 bytes); export it again")
+
+
+def _check_dimensions(file: Path) -> None:
+    """Before ITK reads a MetaImage: beyond 10 dimensions it writes past its arrays and takes the process along."""
+    with file.open("rb") as stream:
+        named = re.search(rb"NDims\s*=\s*(\d+)", stream.read(4096))
+    if named and int(named[1]) not in (3, 4):
+        raise StudyError(f"{file} has {int(named[1])} dimensions; accepted are 3, or 4 with named channels")
 
 
 def _check_shape(file: Path, shape: tuple[int, ...], dtype: np.dtype) -> None:

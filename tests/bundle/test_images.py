@@ -209,6 +209,14 @@ def test_a_path_that_the_system_refuses_is_told(tmp_path, read):
         read(tmp_path / ("a" * 300 + ".nii"))
 
 
+@pytest.mark.parametrize("dimensions", [2, 83])
+def test_a_meta_image_of_another_dimension_is_refused_before_itk_reads_it(tmp_path, dimensions):
+    path = save(tmp_path / "a.mha", scan())
+    path.write_bytes(path.read_bytes().replace(b"NDims = 3", f"NDims = {dimensions}".encode()))
+    with pytest.raises(StudyError, match=f"has {dimensions} dimensions"):
+        read_image(path)
+
+
 @given(st.lists(st.tuples(st.integers(0, 347), st.integers(0, 255)), min_size=1, max_size=6))
 @settings(deadline=None, max_examples=60)
 def test_a_damaged_header_never_ends_in_a_traceback(tmp_path_factory, damage):
