@@ -1,6 +1,7 @@
 """The shipped weights: where they lie, what they are, what to expect of them."""
 
 import hashlib
+import io
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -80,7 +81,10 @@ def save_weights(state: Mapping[str, Tensor], path: str | Path) -> str:
     file = Path(path)
     file.parent.mkdir(parents=True, exist_ok=True)
     half = {name: value.half() if value.is_floating_point() else value for name, value in state.items()}
-    write_atomically(file, lambda temporary: torch.save(half, temporary))
+    # Through memory: a file's own name would enter the archive, and the hash with it.
+    archive = io.BytesIO()
+    torch.save(half, archive)
+    write_atomically(file, lambda temporary: temporary.write_bytes(archive.getvalue()))
     return sha256_of(file)
 
 

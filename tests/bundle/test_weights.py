@@ -21,6 +21,11 @@ def test_saved_weights_come_back_in_half_precision(tmp_path):
     assert [file.name for file in tmp_path.iterdir()] == ["model.pt"]
 
 
+def test_the_same_weights_have_the_same_hash_under_any_name(tmp_path):
+    state = tiny().state_dict()
+    assert save_weights(state, tmp_path / "a.pt") == save_weights(state, tmp_path / "folder" / "b.pt")
+
+
 def test_published_weights_are_the_bundles_own(tmp_path, monkeypatch):
     metadata_file = tmp_path / "metadata.json"
     metadata_file.write_text('{"version": "1"}')
