@@ -67,8 +67,9 @@ def test_an_oblique_anisotropic_study_keeps_its_grid_and_tumour(segmenter, plain
         write_image(tmp_path / f"s_{sequence}.nii.gz", image[..., ::2], affine)
     result = segmenter(find_studies(tmp_path)[0])
     np.testing.assert_allclose(result.affine, affine, atol=1e-4)
-    found, expected = result.label_map.numpy() > 0, plain.label_map.numpy()[..., ::2] > 0
-    assert 2 * (found & expected).sum() / (found.sum() + expected.sum()) > 0.6
+    found, expected = (np.argwhere(label_map.numpy() > 0) for label_map in (result.label_map, plain.label_map))
+    # The toy's thick slices cost detail, not place: half the slices, the same centre.
+    np.testing.assert_allclose(found.mean(0) * [1, 1, 2], expected.mean(0), atol=3)
 
 
 def test_a_missing_sequences_file_changes_nothing(segmenter, item, small_study, tmp_path):
