@@ -10,7 +10,7 @@ from lckd.datalist import find_studies
 from lckd.images import write_image
 from lckd.segmentation import Segmenter
 from lckd.sequences import SUBSETS
-from lckd.simulation import write_study
+from lckd.simulation import simulate_study, write_study
 from lckd.subset_evaluation import SubsetEvaluation
 
 
@@ -60,16 +60,17 @@ def test_the_files_orientation_does_not_move_the_tumour(segmenter, plain, small_
     assert (turned.label_map.numpy() == expected).mean() > 0.999
 
 
-def test_an_oblique_anisotropic_study_keeps_its_grid_and_tumour(segmenter, plain, small_study, tmp_path):
+@pytest.mark.slow
+def test_in_an_oblique_study_of_thick_slices_the_tumour_is_found_where_it_is(tmp_path):
+    study = simulate_study(shape=(48, 58, 48), spacing_mm=(3, 3, 3), seed=1)
     rotation = np.array([[0.98, -0.2, 0, 5], [0.2, 0.98, 0, -7], [0, 0, 1, 9], [0, 0, 0, 1]])
-    affine = rotation @ small_study.affine @ np.diag([1, 1, 2, 1])
-    for sequence, image in small_study.images.items():
-        write_image(tmp_path / f"s_{sequence}.nii.gz", image[..., ::2], affine)
-    result = segmenter(find_studies(tmp_path)[0])
+    affine = rotation @ study.affine @ np.diag([-1, 1, 2, 1])  # flipped, oblique, slices of 6 mm
+    for sequence in ("flair", "t1ce", "t2"):
+        write_image(tmp_path / f"s_{sequence}.nii.gz", study.images[sequence][..., ::2], affine)
+    result = Segmenter(device="cpu")(find_studies(tmp_path)[0])
     np.testing.assert_allclose(result.affine, affine, atol=1e-4)
-    found, expected = (np.argwhere(label_map.numpy() > 0) for label_map in (result.label_map, plain.label_map))
-    # The toy's thick slices cost detail, not place: half the slices, the same centre.
-    np.testing.assert_allclose(found.mean(0) * [1, 1, 2], expected.mean(0), atol=3)
+    found, truth = result.label_map.numpy() > 0, study.label_map[..., ::2] > 0
+    assert 2 * (found & truth).sum() / (found.sum() + truth.sum()) > 0.7
 
 
 def test_a_missing_sequences_file_changes_nothing(segmenter, item, small_study, tmp_path):
