@@ -2,7 +2,7 @@
 
 An item is a dictionary, by name, never by position: ``{"study": "id", "flair": "/a.nii.gz", "t1ce": ...,
 "label": "/seg.nii.gz"}``, or of a 4-D file ``{"study": "id", "image": "/a.nii.gz", "channels": [...]}``.
-``ignored`` lists image files of its folder whose names say nothing. A study that cannot be used is
+``notes`` are sentences about how its files were chosen. A study that cannot be used is
 ``{"study": "id", "error": "why"}``, so that it does not stop the others.
 """
 
@@ -179,13 +179,13 @@ def _in_folder(folder: Path, depth: int = 0) -> list[Item]:
 def _in_flat_folder(folder: Path, files: list[Path]) -> list[Item]:
     """One study, or several whose files differ in what precedes the sequence's name; none if no name holds one."""
     groups: dict[str, list[tuple[tuple[str, ...], Path]]] = {}
-    ignored = []
+    notes = []
     for file in files:
         kinds, prefix = _kinds_and_prefix(file)
         if kinds:
             groups.setdefault(prefix, []).append((kinds, file))
         else:
-            ignored.append(file.name)
+            notes.append(f"{file.name} was ignored: its name holds no sequence")
     named = [kind for group in groups.values() for kinds, _ in group for kind in kinds]
     if set(named) <= {"label"}:
         return []
@@ -197,7 +197,12 @@ def _in_flat_folder(folder: Path, files: list[Path]) -> list[Item]:
         items = [_study(study_id(prefix or folder.name), group) for prefix, group in sorted(groups.items())]
     else:
         items = [_study(study_id(folder.name), [pair for group in groups.values() for pair in group])]
-    return [{**item, "ignored": ignored} if ignored and len(items) == 1 else item for item in items]
+        beginnings = [prefix for prefix, group in groups.items() if any(kinds != ("label",) for kinds, _ in group)]
+        if len(beginnings) > 1:
+            notes.append(
+                f"files whose names begin differently ({', '.join(map(repr, beginnings))}) were taken for one study"
+            )
+    return [{**item, "notes": notes} if notes and len(items) == 1 else item for item in items]
 
 
 def _study(study: str, group: Iterable[tuple[tuple[str, ...], Path]]) -> Item:

@@ -49,7 +49,7 @@ class LoadStudy(Transform):
         reference = reference_sequence(tuple(images))
         grid = images[reference]
         warnings = [warning for image in images.values() for warning in image.warnings]
-        warnings += [f"{name} was ignored: its name holds no sequence" for name in item.get("ignored", ())]
+        warnings += item.get("notes", ())
         stacked = torch.zeros(len(SEQUENCES), *grid.array.shape)
         for sequence, image in images.items():
             stacked[SEQUENCES.index(sequence)] = _on_grid(sequence, image, reference, grid, warnings)

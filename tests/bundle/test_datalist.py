@@ -140,9 +140,14 @@ def test_a_bad_study_does_not_hide_the_good(tmp_path):
     assert "error" not in good
 
 
-def test_an_image_of_unknown_kind_is_remembered_as_ignored(tmp_path):
+def test_files_that_begin_differently_are_one_study_only_with_a_note(tmp_path):
+    touch(tmp_path / "p", "A_t1.nii.gz", "B_flair.nii.gz")
+    assert "('A', 'B') were taken for one study" in find_studies(tmp_path / "p")[0]["notes"][0]
+
+
+def test_an_image_of_unknown_kind_is_ignored_with_a_note(tmp_path):
     touch(tmp_path / "p", "x_t1.nii.gz", "dwi.nii.gz", "segmentation.nii.gz")
-    assert find_studies(tmp_path / "p")[0]["ignored"] == ["dwi.nii.gz"]
+    assert find_studies(tmp_path / "p")[0]["notes"] == ["dwi.nii.gz was ignored: its name holds no sequence"]
 
 
 def test_equal_ids_are_refused(tmp_path):
