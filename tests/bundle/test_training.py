@@ -115,3 +115,21 @@ def test_two_processes_train_together(dataset_dir, tmp_path):
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr[-3000:]
     assert checkpoint(tmp_path)["trainer"]["iteration"] == 4
+
+
+def test_a_training_starts_from_the_weights_it_is_given(dataset_dir, tmp_path):
+    train(dataset_dir, tmp_path / "first")
+    weights = tmp_path / "first" / "last.pt"
+    made = workflow(dataset_dir, tmp_path / "second", initial_weights=str(weights))
+    averaged = torch.load(weights, weights_only=True)["ema"]
+    for network in (made.network_def, made.parser.get_parsed_content("ema").ema_model):
+        for name, value in network.state_dict().items():
+            assert torch.equal(value, averaged[name]), name
+
+
+def test_checkpoints_say_what_they_were_made_of(dataset_dir, tmp_path):
+    train(dataset_dir, tmp_path, seed=7)
+    for file in ("last.pt", "best.pt"):
+        made_of = torch.load(tmp_path / file, weights_only=True)["provenance"]
+        assert made_of["seed"] == 7 and made_of["studies"] > 0 and len(made_of["data_sha256"]) == 64
+        assert made_of["revision"]
