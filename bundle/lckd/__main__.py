@@ -118,16 +118,60 @@ def demo(output: str = "demo", seed: int = 0, missing: str = "t1ce") -> None:
     run_demo(Path(output), int(_number("seed", seed, 0, 2**31)), parse_subset(missing))
 
 
-def publish(checkpoint: str, evaluation: str | None = None) -> None:
-    """Make the weights of a training's best.pt the bundle's own: models/model.pt and its facts in metadata.json.
+def robustness(
+    studies: str, *, output: str, weights: str | None = None, device: str = "auto", precision: str = "auto"
+) -> None:
+    """Dice under thick slices, noise, rotation and the like, and what is found in healthy brains.
+
+    Args:
+        studies: a folder of study folders with label maps, or a data list.
+        output: folder for the tables.
+        weights: other weights than the shipped ones.
+        device: auto, cpu, cuda, cuda:1 or mps.
+        precision: auto, fp32, bf16 or fp16.
+    """
+    from lckd.datalist import find_studies
+    from lckd.robustness import RobustnessTest
+    from lckd.segmentation import Segmenter
+
+    segmenter = Segmenter(weights=weights, device=device, precision=precision)
+    RobustnessTest(segmenter, output).run(find_studies(studies))
+
+
+def train(data: str, *, output: str, config: str | None = None, **settings: Any) -> None:
+    """Train on labelled studies with any sequences; goes on where an earlier run in the same folder stopped.
+
+    The same as monai.bundle run training with the bundle's train.yaml.
+
+    Examples:
+        lckd train DATA --output RUN
+        lckd train DATA --output RUN --config configs/train/brats2018.yaml --device cuda:0 --iterations 20000
+
+    Args:
+        data: folder with train/ and val/, each a folder of study folders with label maps.
+        output: folder for checkpoints and logs.
+        config: overlays on train.yaml, joined by commas. They are code: use only those you trust.
+        settings: any key of train.yaml, e.g. --seed 1 --iterations 2000 --initial_weights best.pt.
+    """
+    from lckd.training import run_training
+
+    run_training(data, output, config.split(",") if config else [], settings)
+
+
+def publish(
+    checkpoint: str, evaluation: str | None = None, validation: str | None = None, robustness: str | None = None
+) -> None:
+    """Make a training's weights the bundle's own: models/model.pt, facts in metadata.json, tables in the model card.
 
     Args:
         checkpoint: best.pt or a checkpoint of a training.
-        evaluation: evaluation.json of these weights, for the expected Dice in reports.
+        evaluation: evaluation.json of these weights on test studies, for the expected Dice in reports.
+        validation: the same on validation studies, which calibrates probabilities and estimates.
+        robustness: robustness.json of these weights.
     """
-    from lckd.weights import publish_weights
+    from lckd.publication import publish as make_own
 
-    publish_weights(checkpoint, evaluation)
+    make_own(checkpoint, evaluation, validation, robustness)
 
 
 def version() -> str:
@@ -138,6 +182,8 @@ def version() -> str:
 VERBS: dict[str, Callable[..., Any]] = {
     "segment": segment,
     "evaluate": evaluate,
+    "robustness": robustness,
+    "train": train,
     "demo": demo,
     "publish": publish,
     "version": version,
@@ -176,10 +222,11 @@ def _check_options(arguments: list[str]) -> None:
     """Refuse an unknown or a forgotten option before anything runs; fire would tell only afterwards."""
     if not arguments or arguments[0] not in VERBS or {"--help", "-h"} & set(arguments):
         return
-    parameters = inspect.signature(VERBS[arguments[0]]).parameters.values()
+    parameters = list(inspect.signature(VERBS[arguments[0]]).parameters.values())
     known = [parameter.name for parameter in parameters]
     given = [word.partition("=")[0][2:].replace("-", "_") for word in arguments[1:] if word.startswith("--")]
-    for name in given:
+    free = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters)  # checked by the verb itself
+    for name in () if free else given:
         if name not in {*known, *(f"no{option}" for option in known)}:
             raise StudyError(f"unknown option '--{name}' of {arguments[0]}; accepted are --{', --'.join(known)}")
     for parameter in parameters:

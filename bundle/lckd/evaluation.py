@@ -1,7 +1,8 @@
 """Scores of predictions, and the tables of the 15 subsets made of them."""
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypedDict
 
@@ -13,7 +14,7 @@ from torch import Tensor
 
 from lckd.errors import StudyError
 from lckd.files import write_atomically, write_json
-from lckd.sequences import REGIONS, SEQUENCES, SUBSETS, subset_name
+from lckd.sequences import REGIONS, SEQUENCE_NAMES, SEQUENCES, SUBSETS, subset_name
 
 RESAMPLES = 2000
 
@@ -81,42 +82,52 @@ def summarize(records: Sequence[dict[str, Any]], seed: int = 0) -> dict[str, Any
     }
 
 
-def write_tables(table: dict[str, Any], records: Sequence[dict[str, Any]], folder: str | Path, title: str) -> None:
+def write_tables(
+    table: dict[str, Any], records: Sequence[dict[str, Any]], folder: str | Path, weights_sha256: str
+) -> None:
     """Write ``evaluation.json``, ``.csv`` (a row per record), ``.md`` and ``.png`` (heat map) into ``folder``.
 
     Raises:
         StudyError: the folder cannot be written, or matplotlib is not installed.
     """
-    place = Path(folder)
-    try:
-        place.mkdir(parents=True, exist_ok=True)
-        write_json(place / "evaluation.json", {"title": title, "table": table, "records": list(records)})
+    title = f"{len({record['study'] for record in records})} studies, weights {weights_sha256[:12]}"
+    content = {"title": title, "weights": weights_sha256, "table": table, "records": list(records)}
+    with write_folder(folder) as place:
+        write_json(place / "evaluation.json", content)
         write_atomically(place / "evaluation.csv", lambda path: _write_csv(path, records))
         text = markdown(table, title)
         write_atomically(place / "evaluation.md", lambda path: path.write_text(text, encoding="utf-8"))
-        write_atomically(place / "evaluation.png", lambda path: _write_heat_map(path, table, title))
+        write_atomically(place / "evaluation.png", lambda path: draw_heat_map(path, table, title))
+
+
+@contextmanager
+def write_folder(folder: str | Path) -> Iterator[Path]:
+    """Make a folder for results; what fails while writing into it is told as a ``StudyError``."""
+    place = Path(folder)
+    try:
+        place.mkdir(parents=True, exist_ok=True)
+        yield place
     except OSError as error:
         raise StudyError(f"{place} cannot be written ({error.strerror or error}); choose another --output") from error
 
 
 def markdown(table: dict[str, Any], title: str) -> str:
     """The table as Markdown: which sequences are available, Dice in % with its interval, HD95 in mm."""
-    names = {"flair": "FLAIR", "t1": "T1", "t1ce": "T1ce", "t2": "T2"}
     head = [
-        *(names[s] for s in SEQUENCES),
+        *(SEQUENCE_NAMES[s] for s in SEQUENCES),
         *(f"{r.upper()} Dice %" for r in REGIONS),
         *(f"{r.upper()} HD95" for r in REGIONS),
     ]
     lines = [
         f"{title}; in brackets 95 % bootstrap intervals over the studies.",
         "",
-        _row(head),
-        _row([":-:"] * len(head)),
+        table_row(head),
+        table_row([":-:"] * len(head)),
     ]
-    for subset, row in table["subsets"].items():
-        lines.append(_row([*("●" if s in subset.split("+") else "○" for s in SEQUENCES), *_cells(row)]))
-    lines.append(_row(["**mean**", "", "", "", *_cells(table["mean"])]))
-    empty = max(row[region]["both_empty"] for row in table["subsets"].values() for region in REGIONS)
+    for subset, scores in table["subsets"].items():
+        lines.append(table_row([*("●" if s in subset.split("+") else "○" for s in SEQUENCES), *_cells(scores)]))
+    lines.append(table_row(["**mean**", "", "", "", *_cells(table["mean"])]))
+    empty = max(scores[region]["both_empty"] for scores in table["subsets"].values() for region in REGIONS)
     if empty:
         lines += [
             "",
@@ -133,7 +144,8 @@ def _cells(row: dict[str, Any]) -> list[str]:
     return [*dice, *(f"{row[r]['hd95_mm']:.1f}" for r in REGIONS)]
 
 
-def _row(cells: Sequence[str]) -> str:
+def table_row(cells: Sequence[str]) -> str:
+    """A row of a Markdown table."""
     return f"| {' | '.join(cells)} |"
 
 
@@ -144,19 +156,30 @@ def _bootstrap(values: NDArray[np.float64], generator: np.random.Generator) -> l
 
 def _write_csv(path: Path, records: Sequence[dict[str, Any]]) -> None:
     with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, fieldnames=list(records[0]))
+        columns = ["study", "subset", "region", *Score.__annotations__]
+        writer = csv.DictWriter(file, columns, extrasaction="ignore")
         writer.writeheader()
         writer.writerows(records)
 
 
-def _write_heat_map(path: Path, table: dict[str, Any], title: str) -> None:
+def figure_of(size: tuple[float, float]) -> Any:
+    """An empty matplotlib figure of ``size`` in inches.
+
+    Raises:
+        StudyError: matplotlib, an extra that nothing but pictures of tables needs, is not installed.
+    """
     try:
-        from matplotlib.figure import Figure  # an extra: nothing but this picture needs it
+        from matplotlib.figure import Figure
     except ImportError as error:
-        raise StudyError("matplotlib draws the heat map and is not installed; pip install 'lckd[evaluate]'") from error
+        raise StudyError("matplotlib draws the tables and is not installed; pip install 'lckd[evaluate]'") from error
+    return Figure(figsize=size, layout="constrained")
+
+
+def draw_heat_map(path: Path, table: dict[str, Any], title: str) -> None:
+    """Write a PNG of the Dice of every subset and region."""
+    figure = figure_of((6.4, 8.2))
     rows = {**table["subsets"], "mean": table["mean"]}
     values = np.array([[100 * row[region]["dice"] for region in REGIONS] for row in rows.values()])
-    figure = Figure(figsize=(6.4, 8.2), layout="constrained")
     axes = figure.add_subplot()
     shown = axes.imshow(values, cmap="viridis", vmin=0, vmax=100, aspect="auto")
     axes.set_xticks(range(len(REGIONS)), [region.upper() for region in REGIONS])

@@ -16,7 +16,8 @@ def muon_groups(network: nn.Module, lr: float, weight_decay: float) -> list[dict
         lr: learning rate of both; Muon's updates are scaled to the size of AdamW's (``use_adjusted_lr``).
         weight_decay: of both.
     """
-    hidden, others = [], []
+    hidden: list[nn.Parameter] = []
+    others: list[nn.Parameter] = []
     for name, parameter in network.named_parameters():
         (hidden if parameter.ndim == 5 and "head" not in name else others).append(parameter)
     return [

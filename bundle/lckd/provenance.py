@@ -32,7 +32,12 @@ class Provenance:
     def __init__(self, seed: int, data: Sequence[Mapping[str, Any]]) -> None:
         studies = sorted(item["study"] for item in data)
         digest = hashlib.sha256("\n".join(studies).encode()).hexdigest()
-        self._state: dict[str, Any] = {"seed": seed, "revision": revision(), "studies": len(studies), "data_sha256": digest}
+        self._state: dict[str, Any] = {
+            "seed": seed,
+            "revision": revision(),
+            "studies": len(studies),
+            "data_sha256": digest,
+        }
 
     def state_dict(self) -> dict[str, Any]:
         """Seed, git revision, number of studies and the SHA-256 of their sorted ids."""

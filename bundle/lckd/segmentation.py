@@ -13,11 +13,12 @@ from monai.data import MetaTensor
 from monai.transforms import Compose
 from torch import Tensor
 
+from lckd.calibration import Calibration
 from lckd.devices import choose_device, choose_precision, out_of_memory
 from lckd.inferer import StudyInferer
 from lckd.loading import LoadStudy
 from lckd.network import LCKDNet
-from lckd.report import expected_dice, study_report
+from lckd.report import expected_dice, missing_sequences, study_report
 from lckd.sequences import SEQUENCES
 from lckd.transforms import label_map_of, preprocessing
 from lckd.weights import WEIGHTS, load_weights, metadata
@@ -33,7 +34,7 @@ class Segmentation:
     Attributes:
         study: the study's id.
         label_map: ``(X, Y, Z)`` uint8 of our label values, on the reference sequence's original grid.
-        probabilities: ``(3, X, Y, Z)`` float32 of ET, WT and TC on the same grid.
+        probabilities: ``(3, X, Y, Z)`` float32 of ET, WT and TC on the same grid, calibrated.
         reference: ``(X, Y, Z)`` the reference sequence as read.
         affine: ``(4, 4)`` voxel to world in mm, RAS.
         report: what goes into ``report.json``.
@@ -84,7 +85,8 @@ class Segmenter:
         self.inferer = StudyInferer() if inferer is None else inferer
         self.loading = LoadStudy() if loading is None else loading
         self.preprocess = preprocessing() if preprocess is None else preprocess
-        self._evaluation = metadata().get("evaluation") if weights is None else None
+        facts = metadata() if weights is None else {}
+        self._evaluation, self.calibration = facts.get("evaluation"), Calibration.of(facts.get("calibration"))
 
     def __call__(self, item: Mapping[str, Any]) -> Segmentation:
         """Segment the study of a data list's ``item``.
@@ -103,7 +105,7 @@ class Segmenter:
         with _timed(timings, "network"):
             logits, device = self._infer(image, loaded["availability"], warnings)
         with _timed(timings, "postprocess"):
-            probabilities = self.on_original_grid(logits, image)
+            probabilities = self.calibration.apply(self.on_original_grid(logits, image))
             label_map = label_map_of(probabilities > 0.5)[0]
         subset = tuple(name for name, has in zip(SEQUENCES, loaded["availability"].tolist(), strict=True) if has)
         timings["total"] = round(sum(timings.values()), 3)
@@ -115,6 +117,8 @@ class Segmenter:
             label_map=label_map.numpy(),
             affine=affine.numpy(),
             expected=expected_dice(self._evaluation, subset),
+            estimated=self.calibration.estimated_dice(probabilities),
+            missing=missing_sequences(self._evaluation, subset),
             device=str(device),
             precision=str(self.dtype).removeprefix("torch."),
             timings_s=timings,

@@ -7,6 +7,7 @@ from typing import Final
 from lckd.errors import StudyError
 
 SEQUENCES: Final = ("flair", "t1", "t1ce", "t2")
+SEQUENCE_NAMES: Final = {"flair": "FLAIR", "t1": "T1", "t1ce": "T1ce", "t2": "T2"}
 REGIONS: Final = ("et", "wt", "tc")
 REGION_NAMES: Final = {"et": "enhancing tumour", "wt": "whole tumour", "tc": "tumour core"}
 

@@ -119,8 +119,8 @@ def simulate_study(
         shape: voxels along x, y, z; the brain fills this field of view whatever its size.
         spacing_mm: voxel size along x, y, z.
         seed: of anatomy, tumour and acquisition together.
-        tumour_volume_ml: approximate volume of the whole tumour; drawn between 20 and 180 ml of a full-size head
-            if None.
+        tumour_volume_ml: approximate volume of the whole tumour, 0 for a healthy brain; drawn between 20 and 180 ml
+            of a full-size head if None.
 
     Raises:
         StudyError: an axis has too few voxels, a spacing is not positive, or the tumour does not fit the brain.
@@ -128,9 +128,12 @@ def simulate_study(
     _check_grid(shape, spacing_mm)
     rng = np.random.default_rng(seed)
     head = _Head.covering(shape)
-    plan = _plan_tumour(_in_head_ml(tumour_volume_ml, shape, spacing_mm), rng)
+    healthy = tumour_volume_ml == 0
+    plan = _plan_tumour(None if healthy else _in_head_ml(tumour_volume_ml, shape, spacing_mm), rng)
+    if healthy:
+        plan = replace(plan, mass_effect=0.0)
     anatomy = _anatomy(head, plan, rng)
-    label_map = _grow_tumour(head, anatomy, plan, rng)
+    label_map = np.zeros(head.shape, np.uint8) if healthy else _grow_tumour(head, anatomy, plan, rng)
     fractions = _tissue_fractions(head, anatomy, label_map, rng)
     images = _acquire(head, fractions, anatomy.brain, rng)
     affine = np.diag([*spacing_mm, 1.0])

@@ -1,7 +1,7 @@
 """The 15 subsets on labelled studies, through the same steps as inference."""
 
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ from monai.data import MetaTensor
 from torch import Tensor
 from tqdm import tqdm
 
+from lckd.calibration import logit_histogram
 from lckd.errors import StudyError
 from lckd.evaluation import score, summarize, write_tables
 from lckd.inferer import decode_subset, encode_study, pad
@@ -22,15 +23,24 @@ class SubsetEvaluation:
     """Scores every subset of each study's sequences and writes the tables.
 
     Each study is encoded once, and decoded for every subset; label maps are compared on the original
-    grid, after the same postprocessing as in inference.
+    grid, after the same postprocessing as in inference. Histograms of the uncalibrated logits in the
+    brain are kept for ``lckd.calibration``.
 
     Args:
         segmenter: with weights.
         output_dir: for ``evaluation.json``, ``.csv``, ``.md`` and ``.png``.
+        subsets: which of the 15.
+        change: applied to each loaded study, e.g. one of ``lckd.robustness``.
     """
 
-    def __init__(self, segmenter: Segmenter, output_dir: str | Path) -> None:
-        self.segmenter, self.output_dir = segmenter, Path(output_dir)
+    def __init__(
+        self,
+        segmenter: Segmenter,
+        output_dir: str | Path,
+        subsets: Sequence[tuple[str, ...]] = SUBSETS,
+        change: Callable[[dict[str, Any]], dict[str, Any]] | None = None,
+    ) -> None:
+        self.segmenter, self.output_dir, self.subsets, self.change = segmenter, Path(output_dir), subsets, change
 
     def run(self, items: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
         """Evaluate studies, write the tables and return the summary; a study that fails is told and left out.
@@ -54,24 +64,34 @@ class SubsetEvaluation:
         if not records:
             raise StudyError("no study could be evaluated")
         table = summarize(records)
-        count = len(items) - len(failures)
-        write_tables(
-            table, records, self.output_dir, f"{count} studies, weights {self.segmenter.weights['sha256'][:12]}"
-        )
+        write_tables(table, records, self.output_dir, self.segmenter.weights["sha256"])
         if failures:
             raise StudyError(f"{len(failures)} of {len(items)} studies were not evaluated: {', '.join(failures)}")
         return table
 
     def _records(self, item: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         loaded = self.segmenter.loading(dict(item))
+        if self.change is not None:
+            loaded = self.change(loaded)
         target = regions_of(loaded["label"].as_tensor()).bool()
+        brain = loaded["image"].as_tensor().ne(0).any(0)
         spacing_mm = loaded["image"].pixdim.tolist()
+        for subset, probabilities in self.probabilities(loaded):
+            prediction = regions_of(label_map_of(probabilities > 0.5))
+            for index, (region, result) in enumerate(score(prediction, target, spacing_mm).items()):
+                histogram = logit_histogram(probabilities[index][brain], target[index][brain])
+                record = {"study": item["study"], "subset": subset_name(subset), "region": region}
+                yield record | result | {"histogram": histogram}
+
+    def probabilities(self, loaded: Mapping[str, Any]) -> Iterator[tuple[tuple[str, ...], Tensor]]:
+        """Each possible subset with its uncalibrated probabilities ``(3, X, Y, Z)`` on the original grid.
+
+        Args:
+            loaded: what ``LoadStudy`` gives; its image is used up.
+        """
         image = self.segmenter.preprocess({"image": loaded["image"]})["image"]
         for subset, logits in self._logits(image, loaded["availability"]):
-            probabilities = self.segmenter.on_original_grid(logits, image)
-            prediction = regions_of(label_map_of(probabilities > 0.5))
-            for region, result in score(prediction, target, spacing_mm).items():
-                yield {"study": item["study"], "subset": subset_name(subset), "region": region, **result}
+            yield subset, self.segmenter.on_original_grid(logits, image)
 
     def _logits(self, image: MetaTensor, availability: Tensor) -> Iterator[tuple[tuple[str, ...], Tensor]]:
         device, dtype = self.segmenter.device, self.segmenter.dtype
@@ -79,6 +99,6 @@ class SubsetEvaluation:
         available = {name for name, has in zip(SEQUENCES, availability.tolist(), strict=True) if has}
         with torch.inference_mode(), torch.autocast(device.type, dtype, dtype != torch.float32):
             features = encode_study(self.segmenter.network, padded, availability[None].to(device))
-            for subset in SUBSETS:
+            for subset in self.subsets:
                 if available.issuperset(subset):
                     yield subset, decode_subset(self.segmenter.network, features, subset)[inside][0].float().cpu()

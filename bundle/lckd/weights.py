@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from lckd.errors import StudyError, reason
-from lckd.files import write_atomically, write_json
+from lckd.files import write_atomically
 
 BUNDLE = Path(__file__).resolve().parents[1]
 """The bundle's folder: this package lies in it, beside ``configs`` and ``models``."""
@@ -86,31 +86,3 @@ def save_weights(state: Mapping[str, Tensor], path: str | Path) -> str:
     torch.save(half, archive)
     write_atomically(file, lambda temporary: temporary.write_bytes(archive.getvalue()))
     return sha256_of(file)
-
-
-def publish_weights(checkpoint: str | Path, evaluation: str | Path | None = None) -> str:
-    """Make a training's weights the bundle's own: ``models/model.pt``, and their facts in ``metadata.json``.
-
-    Args:
-        checkpoint: of a training, e.g. its ``best.pt``; or a plain state dict.
-        evaluation: ``evaluation.json`` of these weights; None removes the table of the weights before.
-
-    Returns:
-        The SHA-256 of ``models/model.pt``.
-
-    Raises:
-        StudyError: a file is missing or not what it should be.
-    """
-    facts = metadata()
-    try:
-        state = torch.load(checkpoint, map_location="cpu", weights_only=True)
-        table = {} if evaluation is None else json.loads(Path(evaluation).read_text(encoding="utf-8"))["table"]
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
-        raise StudyError(
-            f"{checkpoint} or {evaluation} cannot be read ({error}); give the files of a training"
-        ) from error
-    digest = save_weights(state.get(AVERAGED, state), WEIGHTS)
-    facts["weights"] = {"file": f"models/{WEIGHTS.name}", "sha256": digest, "election": state.get("election", {})}
-    facts["evaluation"] = table
-    write_json(METADATA, facts)
-    return digest

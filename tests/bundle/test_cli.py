@@ -186,3 +186,28 @@ def test_no_network_connection_is_opened(studies, tmp_path):
     command = [sys.executable, "-c", code, str(studies / "a"), str(tmp_path / "out")]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
+
+
+def test_a_training_from_the_command_line(dataset_dir, tmp_path):
+    tiny = ["--network_def#encoder#widths", "[4,6]", "--network_def#encoder#blocks", "[0,1]"]
+    tiny += ["--network_def#decoder#widths", "[4,6]", "--network_def#decoder#blocks", "[1,1]"]
+    short = ["--iterations", "2", "--iterations_per_epoch", "2", "--val_interval", "1", "--warmup_iterations", "1"]
+    short += ["--patch_size", "[16,16,16]", "--workers", "0", "--precision", "fp32", "--device", "cpu"]
+    main(["train", str(dataset_dir), "--output", str(tmp_path / "run"), *tiny, *short])
+    assert {"best.pt", "last.pt"} <= {file.name for file in (tmp_path / "run").iterdir()}
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (["--iteratoins", "5"], "unknown setting '--iteratoins'"),
+        (["--config", "nowhere.yaml"], "the config nowhere.yaml does not exist"),
+        (["--initial_weights", "nowhere.pt"], "weights nowhere.pt are missing"),
+    ],
+)
+def test_a_training_refuses_what_it_does_not_know(dataset_dir, tmp_path, capsys, options, sentence):
+    assert sentence in fails(capsys, "train", dataset_dir, "--output", tmp_path, *options)
+
+
+def test_a_training_without_data_is_told_what_is_missing(tmp_path, capsys):
+    assert "train" in fails(capsys, "train", tmp_path / "nowhere", "--output", tmp_path)

@@ -81,7 +81,7 @@ def test_a_study_with_fewer_subsets_weighs_as_much_in_the_mean():
 
 def test_the_four_files(tmp_path):
     table = summarize(records())
-    write_tables(table, records(), tmp_path / "out", "Dice of three studies")
+    write_tables(table, records(), tmp_path / "out", "ab" * 32)
     assert json.loads((tmp_path / "out" / "evaluation.json").read_text())["table"] == table
     with (tmp_path / "out" / "evaluation.csv").open() as file:
         assert len(list(csv.DictReader(file))) == 3 * 15 * 3

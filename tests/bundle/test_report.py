@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from lckd.files import write_json
-from lckd.report import expected_dice, study_report, summary_line, volumes_ml
+from lckd.report import expected_dice, missing_sequences, study_report, summary_line, volumes_ml
+from lckd.sequences import REGIONS, SEQUENCES, SUBSETS, subset_name
 
 LABEL_MAP = np.array([0, 1, 1, 2, 3, 3, 3, 0], np.uint8).reshape(2, 2, 2)
 EVALUATION = {
@@ -33,6 +34,38 @@ def test_expected_dice_is_that_of_exactly_the_subset():
     assert expected_dice(None, ("flair", "t2")) is None
 
 
+def full_evaluation() -> dict:
+    """Every sequence adds 0.1, T1ce 0.4 to the enhancing tumour."""
+    subsets = {}
+    for subset in SUBSETS:
+        dice = dict.fromkeys(REGIONS, 0.1 * len(subset)) | {"et": 0.1 * len(subset) + 0.3 * ("t1ce" in subset)}
+        subsets[subset_name(subset)] = {r: {"dice": round(dice[r], 2), "dice_interval": [0, 1]} for r in REGIONS}
+    return {"subsets": subsets}
+
+
+def test_the_sequence_that_would_help_most_is_named_with_its_gain():
+    missing = missing_sequences(full_evaluation(), ("t1", "t2"))
+    assert missing["most_helpful"] == "t1ce"
+    assert missing["advice"] == (
+        "T1ce would help most: enhancing tumour has an expected Dice of 0.20 without it and 0.60 with it"
+    )
+    assert missing["expected_dice"]["flair"] == {"et": 0.3, "wt": 0.3, "tc": 0.3}
+
+
+def test_nothing_is_missing_from_a_complete_study_nor_said_without_an_evaluation():
+    assert missing_sequences(full_evaluation(), SEQUENCES) is None
+    assert missing_sequences(EVALUATION, ("flair", "t2")) is None
+    assert missing_sequences(None, ("flair",)) is None
+
+
+def test_a_sequence_that_makes_it_worse_is_not_recommended():
+    evaluation = full_evaluation()
+    for row in evaluation["subsets"].values():
+        for region in REGIONS:
+            row[region]["dice"] = 0.5
+    assert missing_sequences(evaluation, ("flair",))["advice"] == "no missing sequence is expected to help"
+
+
 def report(**changes):
     return study_report(
         **{
@@ -43,6 +76,8 @@ def report(**changes):
             "label_map": LABEL_MAP,
             "affine": np.eye(4) * 10,
             "expected": expected_dice(EVALUATION, ("flair", "t2")),
+            "estimated": dict.fromkeys(("et", "wt", "tc"), 0.8),
+            "missing": None,
             "device": "cpu",
             "precision": "float32",
             "timings_s": {"load": 1.0},
@@ -58,8 +93,8 @@ def test_a_report_says_what_was_used_and_what_was_missing():
 
 
 def test_the_summary_is_one_line_with_and_without_expectation():
-    assert summary_line(report()).startswith("p7 [flair+t2]: ET 3.0 mL (expected Dice 0.50), WT")
-    assert "expected" not in summary_line(report(expected=None))
+    assert summary_line(report()).startswith("p7 [flair+t2]: ET 3.0 mL (expected Dice 0.50, here 0.80), WT")
+    assert "Dice" not in summary_line(report(expected=None, estimated=None))
 
 
 def test_a_report_is_json(tmp_path):

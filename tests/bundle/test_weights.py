@@ -6,7 +6,7 @@ from lckd.decoder import Decoder
 from lckd.encoder import Encoder
 from lckd.errors import StudyError
 from lckd.network import LCKDNet
-from lckd.weights import load_weights, metadata, publish_weights, save_weights, sha256_of
+from lckd.weights import load_weights, metadata, save_weights, sha256_of
 
 
 def tiny(width: int = 4) -> LCKDNet:
@@ -24,30 +24,6 @@ def test_saved_weights_come_back_in_half_precision(tmp_path):
 def test_the_same_weights_have_the_same_hash_under_any_name(tmp_path):
     state = tiny().state_dict()
     assert save_weights(state, tmp_path / "a.pt") == save_weights(state, tmp_path / "folder" / "b.pt")
-
-
-def test_published_weights_are_the_bundles_own(tmp_path, monkeypatch):
-    metadata_file = tmp_path / "metadata.json"
-    metadata_file.write_text('{"version": "1"}')
-    monkeypatch.setattr(weights, "METADATA", metadata_file)
-    monkeypatch.setattr(weights, "WEIGHTS", tmp_path / "model.pt")
-    election = {"winners": {"wt": "flair"}}
-    torch.save({"ema": tiny().state_dict(), "election": election}, tmp_path / "best.pt")
-    (tmp_path / "evaluation.json").write_text('{"table": {"mean": {}}}')
-    digest = publish_weights(tmp_path / "best.pt", tmp_path / "evaluation.json")
-    facts = metadata()
-    assert facts["weights"] == {"file": "models/model.pt", "sha256": digest, "election": election}
-    assert facts["evaluation"] == {"mean": {}}
-    assert load_weights(tiny()) == digest
-
-
-@pytest.mark.parametrize("missing", ["best.pt", "evaluation.json"])
-def test_publishing_what_is_not_there_is_refused(tmp_path, missing):
-    torch.save({"ema": tiny().state_dict()}, tmp_path / "best.pt")
-    (tmp_path / "evaluation.json").write_text('{"table": {}}')
-    (tmp_path / missing).unlink()
-    with pytest.raises(StudyError, match="cannot be read"):
-        publish_weights(tmp_path / "best.pt", tmp_path / "evaluation.json")
 
 
 def test_missing_weights_are_said_so(tmp_path):

@@ -1,0 +1,182 @@
+"""How far to trust probabilities: temperatures, reliability, and the Dice that they let expect.
+
+Everything is computed from histograms of logits, of all voxels and of those in the region, so that an
+evaluation need not keep a single image.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.optimize import minimize_scalar
+from scipy.special import expit
+from torch import Tensor
+
+from lckd.sequences import REGIONS
+
+LIMIT, BINS = 10.0, 80
+"""Logits beyond the limit count as at it; bins are a quarter wide and none crosses zero, the threshold."""
+
+CENTRES = (np.arange(BINS) + 0.5) * (2 * LIMIT / BINS) - LIMIT
+RELIABILITY_BINS = 20
+SMOOTHING_VOXELS = 100
+"""Of the estimated Dice: where nothing is found and next to nothing probable, empty is probably right."""
+
+Histogram = Mapping[str, Any]
+"""``voxels`` and ``positive``: per bin how many voxels there are, and how many of them the truth has in the region."""
+
+
+def logit_histogram(probabilities: Tensor, target: Tensor) -> dict[str, list[int]]:
+    """Histogram of a region's probabilities ``(N,)`` and boolean truth ``(N,)``."""
+    logits = torch.logit(probabilities.float(), eps=1e-6)
+    index = ((logits + LIMIT) * (BINS / (2 * LIMIT))).long().clamp(0, BINS - 1)
+    return {
+        "voxels": torch.bincount(index, minlength=BINS).tolist(),
+        "positive": torch.bincount(index[target], minlength=BINS).tolist(),
+    }
+
+
+def pooled(histograms: Iterable[Histogram]) -> dict[str, NDArray[np.float64]]:
+    """Sum of histograms."""
+    every = list(histograms)
+    return {key: np.sum([h[key] for h in every], axis=0, dtype=np.float64) for key in ("voxels", "positive")}
+
+
+def fit_temperature(histograms: Iterable[Histogram]) -> float:
+    """Temperature by which logits are divided for the smallest negative log-likelihood (Guo et al. 2017)."""
+    total = pooled(histograms)
+    positive, negative = total["positive"], total["voxels"] - total["positive"]
+
+    def loss(log_temperature: float) -> float:
+        logits = CENTRES / np.exp(log_temperature)
+        return float((positive * np.logaddexp(0, -logits) + negative * np.logaddexp(0, logits)).sum())
+
+    return round(float(np.exp(minimize_scalar(loss, bounds=(-2, 2), method="bounded").x)), 3)
+
+
+def reliability(histogram: Histogram, temperature: float = 1.0) -> dict[str, Any]:
+    """Expected calibration error, and the bins of a reliability diagram.
+
+    Returns:
+        ``ece``: mean over the voxels of the distance between probability and frequency in 20 equal bins
+        (Naeini et al. 2015); ``probability``, ``frequency`` and ``voxels`` of the bins that are not empty.
+    """
+    voxels, positive = (np.asarray(histogram[key], np.float64) for key in ("voxels", "positive"))
+    probabilities = expit(CENTRES / temperature)
+    place = np.minimum((probabilities * RELIABILITY_BINS).astype(int), RELIABILITY_BINS - 1)
+    counts, sums, hits = (
+        np.bincount(place, values, RELIABILITY_BINS) for values in (voxels, voxels * probabilities, positive)
+    )
+    filled = counts > 0
+    return {
+        "ece": float(np.abs(sums - hits).sum() / max(counts.sum(), 1)),
+        "probability": (sums[filled] / counts[filled]).tolist(),
+        "frequency": (hits[filled] / counts[filled]).tolist(),
+        "voxels": counts[filled].tolist(),
+    }
+
+
+def soft_dice(probabilities: NDArray, voxels: NDArray | float = 1.0) -> float:
+    """Dice to expect of the thresholded prediction if voxels are in the region with these probabilities.
+
+    Twice the expected intersection over the sum of both expected sizes; ``voxels`` counts each probability.
+    """
+    counted = probabilities * voxels
+    found = probabilities > 0.5
+    both = 2 * float(counted[found].sum(dtype=np.float64)) + SMOOTHING_VOXELS
+    predicted = float(np.where(found, voxels, 0).sum(dtype=np.float64))
+    return both / (predicted + float(counted.sum(dtype=np.float64)) + SMOOTHING_VOXELS)
+
+
+def soft_dice_of(histogram: Histogram, temperature: float) -> float:
+    """``soft_dice`` of a histogram, its logits divided by ``temperature``."""
+    return soft_dice(expit(CENTRES / temperature), np.asarray(histogram["voxels"], np.float64))
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What validation studies taught about the probabilities of some weights.
+
+    Attributes:
+        temperature: per region; logits are divided by it, which moves no boundary.
+        dice_line: per region intercept and slope from ``soft_dice`` to the Dice that was found.
+    """
+
+    temperature: Mapping[str, float] = field(default_factory=lambda: dict.fromkeys(REGIONS, 1.0))
+    dice_line: Mapping[str, tuple[float, float]] | None = None
+
+    @classmethod
+    def fitted(cls, records: Sequence[Mapping[str, Any]]) -> "Calibration":
+        """Fit to an evaluation's records ``{region, dice, histogram}`` of validation studies, all subsets alike."""
+        temperature, lines = {}, {}
+        for region in REGIONS:
+            rows = [record for record in records if record["region"] == region]
+            temperature[region] = fit_temperature(row["histogram"] for row in rows)
+            estimates = [soft_dice_of(row["histogram"], temperature[region]) for row in rows]
+            slope, intercept = np.polyfit(estimates, [row["dice"] for row in rows], 1)
+            lines[region] = (round(float(intercept), 4), round(float(slope), 4))
+        return cls(temperature, lines)
+
+    @classmethod
+    def of(cls, facts: Mapping[str, Any] | None) -> "Calibration":
+        """That of ``metadata.json``'s ``calibration``; without one, temperatures of 1 and no estimates."""
+        if not facts:
+            return cls()
+        return cls(facts["temperature"], {region: tuple(line) for region, line in facts["dice_line"].items()})
+
+    def apply(self, probabilities: Tensor) -> Tensor:
+        """Calibrated probabilities ``(3, X, Y, Z)`` of ET, WT and TC; zero, outside the brain, stays zero."""
+        temperature = torch.tensor([self.temperature[region] for region in REGIONS])[:, None, None, None]
+        calibrated = (torch.logit(probabilities, eps=1e-6) / temperature).sigmoid()
+        return torch.where(probabilities > 0, calibrated, 0)
+
+    def estimated_dice(self, probabilities: Tensor) -> dict[str, float] | None:
+        """Dice to expect of this very study per region, from calibrated probabilities ``(3, X, Y, Z)``."""
+        if self.dice_line is None:
+            return None
+        estimates = (soft_dice(channel.numpy()) for channel in probabilities)
+        return {region: self.on_line(region, value) for region, value in zip(REGIONS, estimates, strict=True)}
+
+    def on_line(self, region: str, estimate: float) -> float:
+        """A region's ``soft_dice`` to the Dice that goes with it, between 0 and 1."""
+        assert self.dice_line is not None
+        intercept, slope = self.dice_line[region]
+        return round(float(np.clip(intercept + slope * estimate, 0, 1)), 3)
+
+    def assessed(self, records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+        """How well it holds on other studies: ``ece`` per subset and pooled, and the error of the estimates.
+
+        Returns:
+            ``{"ece": {"all": {"et": 0.01}}, "ece_uncalibrated": ..., "dice_estimate": {"et": {"correlation":
+            0.8, "mean_error": 0.1}}}``; the correlation is Pearson's over studies and subsets.
+        """
+        result: dict[str, Any] = {"ece": {}, "ece_uncalibrated": {}, "dice_estimate": {}}
+        for subset in ("all", *dict.fromkeys(record["subset"] for record in records)):
+            for key in ("ece", "ece_uncalibrated"):
+                result[key][subset] = {}
+            for region in REGIONS:
+                total = pooled(_histograms(records, region, subset))
+                temperature = self.temperature[region]
+                result["ece"][subset][region] = round(reliability(total, temperature)["ece"], 5)
+                result["ece_uncalibrated"][subset][region] = round(reliability(total)["ece"], 5)
+        for region in REGIONS:
+            rows = [record for record in records if record["region"] == region]
+            estimates = [self.on_line(region, soft_dice_of(r["histogram"], self.temperature[region])) for r in rows]
+            found = [row["dice"] for row in rows]
+            result["dice_estimate"][region] = {
+                "correlation": round(float(np.corrcoef(estimates, found)[0, 1]), 3),
+                "mean_error": round(float(np.abs(np.subtract(estimates, found)).mean()), 3),
+            }
+        return result
+
+    def facts(self) -> dict[str, Any]:
+        """For ``metadata.json``; ``of`` reads it."""
+        lines = self.dice_line or {}
+        return {"temperature": dict(self.temperature), "dice_line": {region: list(lines[region]) for region in lines}}
+
+
+def _histograms(records: Sequence[Mapping[str, Any]], region: str, subset: str) -> Iterable[Histogram]:
+    return (r["histogram"] for r in records if r["region"] == region and subset in ("all", r["subset"]))

@@ -1,0 +1,160 @@
+"""A training's result made the bundle's own: weights, their facts, and the model card's tables."""
+
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from lckd import robustness, weights
+from lckd.calibration import Calibration, pooled, reliability
+from lckd.errors import StudyError
+from lckd.evaluation import draw_heat_map, figure_of, markdown, table_row
+from lckd.files import write_atomically, write_json
+from lckd.sequences import REGION_NAMES, REGIONS, SEQUENCE_NAMES
+from lckd.weights import AVERAGED, metadata, save_weights, sha256_of
+
+CARD = weights.BUNDLE / "docs" / "README.md"
+
+
+def publish(
+    checkpoint: str | Path,
+    evaluation: str | Path | None = None,
+    validation: str | Path | None = None,
+    robustness_test: str | Path | None = None,
+) -> str:
+    """Write ``models/model.pt``, its facts into ``metadata.json``, and tables and pictures into the model card.
+
+    What is not given is removed, for it was of the weights before.
+
+    Args:
+        checkpoint: of a training, e.g. its ``best.pt``; or a plain state dict.
+        evaluation: ``evaluation.json`` of these weights on test studies.
+        validation: the same on validation studies, from which the calibration is fitted.
+        robustness_test: ``robustness.json`` of these weights.
+
+    Returns:
+        The SHA-256 of ``models/model.pt``.
+
+    Raises:
+        StudyError: a file is missing, is not what it should be, or is about other weights.
+    """
+    facts = metadata()
+    try:
+        state = torch.load(checkpoint, map_location="cpu", weights_only=True)
+        tested, validated, changed = (
+            {} if file is None else json.loads(Path(file).read_text(encoding="utf-8"))
+            for file in (evaluation, validation, robustness_test)
+        )
+    except (OSError, ValueError, RuntimeError) as error:
+        raise StudyError(f"the files of a training cannot be read ({error}); give its checkpoint and tables") from error
+    digest = save_weights(state.get(AVERAGED, state), weights.WEIGHTS)
+    for file, content in ((evaluation, tested), (validation, validated), (robustness_test, changed)):
+        if content and content.get("weights") not in (digest, sha256_of(Path(checkpoint))):
+            raise StudyError(f"{file} is about other weights than {checkpoint}; evaluate these")
+    facts["weights"] = {
+        "file": f"models/{weights.WEIGHTS.name}",
+        "sha256": digest,
+        "election": state.get("election", {}),
+    }
+    facts["weights"]["provenance"] = state.get("provenance", {})
+    facts["evaluation"] = tested.get("table", {})
+    facts["robustness"] = changed
+    facts["calibration"] = {}
+    if validated:
+        calibration = Calibration.fitted(validated["records"])
+        facts["calibration"] = calibration.facts() | {"test": calibration.assessed(tested["records"]) if tested else {}}
+    write_json(weights.METADATA, facts)
+    _write_card(facts, tested)
+    return digest
+
+
+def _write_card(facts: Mapping[str, Any], tested: Mapping[str, Any]) -> None:
+    parts = {"election": _election(facts["weights"]["election"])}
+    if tested:
+        title = f"{len({record['study'] for record in tested['records']})} studies"
+        title += f", weights {facts['weights']['sha256'][:12]}"
+        parts["performance"] = markdown(tested["table"], title)
+        picture = CARD.parent / "evaluation.png"
+        write_atomically(picture, lambda path: draw_heat_map(path, tested["table"], title))
+    if facts["calibration"].get("test"):
+        parts["calibration"] = _calibration(facts["calibration"])
+        picture = CARD.parent / "reliability.png"
+        write_atomically(picture, lambda path: _draw_reliability(path, tested, Calibration.of(facts["calibration"])))
+    if facts["robustness"]:
+        parts["robustness"] = robustness.markdown(facts["robustness"])
+    text = CARD.read_text(encoding="utf-8")
+    for name in ("election", "performance", "calibration", "robustness"):
+        text = _replaced(text, name, parts.get(name, "Not measured for these weights.\n"))
+    write_atomically(CARD, lambda path: path.write_text(text, encoding="utf-8"))
+
+
+def _replaced(text: str, name: str, content: str) -> str:
+    """``text`` with ``content`` between the comments that mark where ``name`` goes."""
+    start, end = f"<!-- {name}: written by lckd publish -->", f"<!-- end of {name} -->"
+    if start not in text or end not in text:
+        raise StudyError(f"{CARD} has no lines '{start}' and '{end}'; put them where the table belongs")
+    return re.sub(f"{re.escape(start)}.*?{re.escape(end)}", lambda _: f"{start}\n\n{content}\n{end}", text, flags=re.S)
+
+
+def _election(election: Mapping[str, Any]) -> str:
+    table = election.get("table")
+    if not table:
+        return "No election was held.\n"
+    lines = [table_row(["alone", *(region.upper() for region in REGIONS)]), table_row(["---"] * (1 + len(REGIONS)))]
+    lines += [
+        table_row([SEQUENCE_NAMES[name], *(f"{100 * table[name][region]:.1f}" for region in REGIONS)]) for name in table
+    ]
+    winners = ", ".join(f"{SEQUENCE_NAMES[election['winners'][region]]} for {region.upper()}" for region in REGIONS)
+    return "\n".join([*lines, "", f"Teachers: {winners}."]) + "\n"
+
+
+def _calibration(facts: Mapping[str, Any]) -> str:
+    test = facts["test"]
+    head = ["", *(REGION_NAMES[region] for region in REGIONS)]
+    rows = {
+        "temperature": [f"{facts['temperature'][region]:.2f}" for region in REGIONS],
+        "ECE on test, all subsets pooled": [f"{test['ece']['all'][region]:.4f}" for region in REGIONS],
+        "the same without temperature": [f"{test['ece_uncalibrated']['all'][region]:.4f}" for region in REGIONS],
+        "worst subset": [_worst(test["ece"], region) for region in REGIONS],
+        "estimated against true Dice: correlation": [
+            f"{test['dice_estimate'][region]['correlation']:.2f}" for region in REGIONS
+        ],
+        "estimated against true Dice: mean error": [
+            f"{test['dice_estimate'][region]['mean_error']:.2f}" for region in REGIONS
+        ],
+    }
+    lines = [
+        table_row(head),
+        table_row(["---"] * len(head)),
+        *(table_row([name, *cells]) for name, cells in rows.items()),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _worst(ece: Mapping[str, Mapping[str, float]], region: str) -> str:
+    subset = max((name for name in ece if name != "all"), key=lambda name: ece[name][region])
+    return f"{ece[subset][region]:.4f} ({subset})"
+
+
+def _draw_reliability(path: Path, tested: Mapping[str, Any], calibration: Calibration) -> None:
+    """Frequency against probability, a panel per region, a thin line per subset and a thick one of all."""
+    figure = figure_of((9.6, 3.6))
+    subsets = list(tested["table"]["subsets"])
+    for number, region in enumerate(REGIONS):
+        axes = figure.add_subplot(1, len(REGIONS), number + 1)
+        axes.plot((0, 1), (0, 1), color="grey", linestyle=":")
+        for subset in (*subsets, "all"):
+            histograms = (
+                record["histogram"]
+                for record in tested["records"]
+                if record["region"] == region and subset in ("all", record["subset"])
+            )
+            curve = reliability(pooled(histograms), calibration.temperature[region])
+            style = {"linewidth": 2.5, "color": "black"} if subset == "all" else {"linewidth": 0.7, "alpha": 0.6}
+            axes.plot(curve["probability"], curve["frequency"], **style)
+        axes.set(title=REGION_NAMES[region], xlabel="probability", xlim=(0, 1), ylim=(0, 1), aspect="equal")
+        axes.set_ylabel("frequency" if number == 0 else "")
+    figure.savefig(path, format="png", dpi=130)

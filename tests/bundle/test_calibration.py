@@ -1,0 +1,102 @@
+import numpy as np
+import pytest
+import torch
+
+from lckd.calibration import Calibration, fit_temperature, logit_histogram, pooled, reliability, soft_dice, soft_dice_of
+from lckd.sequences import REGIONS
+
+
+def voxels(sharpness: float = 1.0, count: int = 200_000, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
+    """Probabilities whose logits are ``sharpness`` times too large, and truth drawn from the right ones."""
+    generator = torch.Generator().manual_seed(seed)
+    logits = torch.randn(count, generator=generator) * 3
+    truth = torch.rand(count, generator=generator) < logits.sigmoid()
+    return (sharpness * logits).sigmoid(), truth
+
+
+def records(sharpness: float = 1.0) -> list[dict]:
+    made = []
+    for study, prevalence in enumerate((0.5, 1.0, 2.0, 4.0)):
+        probabilities, truth = voxels(sharpness, count=int(20_000 * prevalence), seed=study)
+        histogram = logit_histogram(probabilities, truth)
+        found = probabilities > 0.5
+        dice = 2 * float((found & truth).sum()) / float(found.sum() + truth.sum())
+        made += [
+            {"study": str(study), "subset": "flair", "region": region, "dice": dice, "histogram": histogram}
+            for region in REGIONS
+        ]
+    return made
+
+
+def test_a_histogram_counts_every_voxel_once():
+    probabilities, truth = voxels()
+    histogram = logit_histogram(probabilities, truth)
+    assert sum(histogram["voxels"]) == len(truth)
+    assert sum(histogram["positive"]) == int(truth.sum())
+
+
+def test_certain_probabilities_fall_into_the_outermost_bins():
+    histogram = logit_histogram(torch.tensor([0.0, 1.0]), torch.tensor([False, True]))
+    assert (histogram["voxels"][0], histogram["voxels"][-1]) == (1, 1)
+    assert histogram["positive"][-1] == 1
+
+
+@pytest.mark.parametrize("sharpness", [0.5, 1.0, 2.0])
+def test_the_temperature_undoes_what_made_the_logits_too_sharp(sharpness):
+    assert fit_temperature([logit_histogram(*voxels(sharpness))]) == pytest.approx(sharpness, rel=0.03)
+
+
+def test_calibration_lowers_the_error_to_almost_nothing():
+    histogram = pooled([logit_histogram(*voxels(2.0))])
+    assert reliability(histogram)["ece"] > 0.03
+    assert reliability(histogram, 2.0)["ece"] < 0.01
+
+
+def test_probabilities_that_say_nothing_have_the_error_of_their_distance():
+    half = torch.full((1000,), 0.5)
+    assert reliability(logit_histogram(half, torch.ones(1000, dtype=torch.bool)))["ece"] == pytest.approx(
+        0.47, abs=0.05
+    )
+
+
+def test_the_soft_dice_of_right_probabilities_is_the_dice():
+    probabilities, truth = voxels(count=1_000_000)
+    found = probabilities > 0.5
+    dice = 2 * float((found & truth).sum()) / float(found.sum() + truth.sum())
+    assert soft_dice(probabilities.numpy()) == pytest.approx(dice, abs=0.01)
+    assert soft_dice_of(logit_histogram(probabilities, truth), 1.0) == pytest.approx(dice, abs=0.01)
+
+
+def test_where_nothing_is_probable_empty_is_expected_to_be_right():
+    assert soft_dice(np.full(1_000_000, 1e-7)) > 0.99
+    assert soft_dice(np.full(1_000_000, 0.01)) < 0.02
+
+
+def test_applied_calibration_moves_no_boundary_and_keeps_the_background():
+    probabilities = torch.linspace(0, 1, 3 * 4**3).reshape(3, 4, 4, 4)
+    calibrated = Calibration(dict.fromkeys(REGIONS, 3.0)).apply(probabilities)
+    assert torch.equal(calibrated > 0.5, probabilities > 0.5)
+    assert calibrated.flatten()[0] == 0
+    assert 0.5 < calibrated.max() < 1
+
+
+def test_facts_come_back_as_they_were():
+    fitted = Calibration.fitted(records(2.0))
+    assert Calibration.of(fitted.facts()) == fitted
+    assert fitted.temperature["wt"] == pytest.approx(2, rel=0.05)
+
+
+def test_without_facts_nothing_is_changed_and_nothing_estimated():
+    probabilities = torch.rand(3, 4, 4, 4)
+    torch.testing.assert_close(Calibration.of(None).apply(probabilities), probabilities)
+    assert Calibration.of(None).estimated_dice(probabilities) is None
+
+
+def test_estimates_of_good_probabilities_are_close_and_bounded():
+    fitted = Calibration.fitted(records())
+    assessed = fitted.assessed(records())
+    assert assessed["dice_estimate"]["et"]["mean_error"] < 0.02
+    assert assessed["ece"]["all"]["wt"] < 0.02
+    assert assessed["ece"]["flair"] == assessed["ece"]["all"]
+    estimated = fitted.estimated_dice(torch.rand(3, 8, 8, 8))
+    assert all(0 <= value <= 1 for value in estimated.values())
