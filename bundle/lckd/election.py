@@ -1,5 +1,6 @@
 """Teacher election: the sequence that alone segments a region best teaches the others."""
 
+import math
 from collections import Counter
 from typing import Any
 
@@ -10,7 +11,7 @@ from torch import Tensor
 
 from lckd.sequences import REGIONS, SEQUENCES, SUBSETS, subset_name
 
-MODES = ("none", "single", "multi", "per_region")
+MODES = ("none", "all", "single", "multi", "per_region")
 
 
 class Election:
@@ -20,9 +21,9 @@ class Election:
     finished, the teachers are elected from the table that its ``MeanSubsetDice`` leaves.
 
     Args:
-        mode: ``none`` never teaches; ``single`` (LCKD-s) takes the sequence that wins most regions;
-            ``multi`` (LCKD-m) every winner, each teaching everywhere; ``per_region`` every winner,
-            each teaching only where its own region is.
+        mode: ``none`` never teaches; with ``all`` every sequence teaches every other, elected or not;
+            ``single`` (LCKD-s) takes the sequence that wins most regions; ``multi`` (LCKD-m) every winner,
+            each teaching everywhere; ``per_region`` every winner, each teaching only where its own region is.
         first: the teacher before the first election, or None for nobody.
 
     Raises:
@@ -53,12 +54,15 @@ class Election:
         engine.logger.info(f"teachers ({self.mode}): {self.winners}")
 
     def elect(self, table: dict[str, dict[str, float]]) -> None:
-        """Take for each region the sequence of the best Dice; ``table[sequence][region]`` is that Dice."""
+        """Take for each region the sequence of the best Dice; ``table[sequence][region]`` is that Dice.
+
+        A sequence that no validation study has, of Dice NaN, cannot win.
+        """
         self.table = table
-        self.winners = {}
         for region in REGIONS:
-            dice = {sequence: table[sequence][region] for sequence in SEQUENCES}
-            self.winners[region] = max(SEQUENCES, key=dice.__getitem__)
+            dice = {s: table[s][region] for s in SEQUENCES if not math.isnan(table[s][region])}
+            if dice:
+                self.winners[region] = max(dice, key=dice.__getitem__)
 
     def teachers(self, target: Tensor, size: torch.Size) -> tuple[Tensor, Tensor]:
         """Who teaches a batch, and where.
@@ -78,7 +82,11 @@ class Election:
             weights = F.adaptive_max_pool3d(target, size)
         else:
             winners = [self.winners[region] for region in REGIONS]
-            chosen = [Counter(winners).most_common(1)[0][0]] if self.mode == "single" else sorted(set(winners))
+            chosen = {
+                "all": list(SEQUENCES),
+                "single": [Counter(winners).most_common(1)[0][0]],
+                "multi": sorted(set(winners)),
+            }[self.mode]
             weights = everywhere.expand(-1, len(chosen), -1, -1, -1)
         return torch.tensor([SEQUENCES.index(name) for name in chosen]), weights
 

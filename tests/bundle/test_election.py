@@ -30,7 +30,13 @@ def test_the_best_single_sequence_of_each_region_wins():
 
 @pytest.mark.parametrize(
     ("mode", "expected"),
-    [("none", []), ("single", ["t1ce"]), ("multi", ["flair", "t1ce"]), ("per_region", ["t1ce", "flair", "t1ce"])],
+    [
+        ("none", []),
+        ("all", list(SEQUENCES)),
+        ("single", ["t1ce"]),
+        ("multi", ["flair", "t1ce"]),
+        ("per_region", ["t1ce", "flair", "t1ce"]),
+    ],
 )
 def test_who_teaches(mode, expected):
     assert teachers(mode) == expected
@@ -39,6 +45,12 @@ def test_who_teaches(mode, expected):
 def test_per_region_each_teaches_only_where_its_region_is():
     weights = elected("per_region").teachers(TARGET, torch.Size((2, 2, 2)))[1]
     assert weights[0].sum(dim=(1, 2, 3)).tolist() == [0, 4, 0]
+
+
+def test_a_sequence_that_no_validation_study_has_cannot_win():
+    election = Election("multi")
+    election.elect(TABLE | {"flair": dict.fromkeys(("et", "wt", "tc"), float("nan"))})
+    assert election.winners == {"et": "t1ce", "wt": "t2", "tc": "t1ce"}
 
 
 def test_before_the_first_election_the_first_teacher_teaches():
@@ -52,5 +64,5 @@ def test_the_state_goes_into_a_checkpoint_and_back():
 
 
 def test_an_unknown_mode_is_refused():
-    with pytest.raises(ValueError, match="accepted are none, single, multi, per_region"):
+    with pytest.raises(ValueError, match="accepted are none, all, single, multi, per_region"):
         Election("best")

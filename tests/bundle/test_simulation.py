@@ -148,7 +148,7 @@ def test_any_grid_holds_a_finite_study_with_every_label(shape, spacing, seed):
     [
         ({"shape": (8, 36, 32)}, r"shape \(8, 36, 32\)"),
         ({"spacing_mm": (1.0, 0.0, 1.0)}, r"spacing \(1.0, 0.0, 1.0\)"),
-        ({"tumour_volume_ml": 0.0}, "tumour volume 0 ml"),
+        ({"tumour_volume_ml": -1.0}, "tumour volume -1 ml"),
         ({"tumour_volume_ml": 900.0}, "tumour volume 900 ml"),
     ],
 )

@@ -82,7 +82,7 @@ def test_the_loss_falls(dataset_dir, tmp_path):
     assert sum(losses[-8:]) < 0.9 * sum(losses[:8])
 
 
-@pytest.mark.parametrize("mode", ["none", "single", "per_region"])
+@pytest.mark.parametrize("mode", ["none", "all", "single", "per_region"])
 def test_every_election_mode_trains(dataset_dir, tmp_path, mode):
     train(dataset_dir, tmp_path, **{"election#mode": mode, "val_interval": 2})
     assert checkpoint(tmp_path)["election"]["mode"] == mode
