@@ -1,0 +1,1 @@
+"""The parts of the label server; ``main.py`` puts them together."""
