@@ -1,4 +1,4 @@
-"""The small decoder: filled features of the four sequences to logits of the three regions."""
+"""The small decoder: features of the available sequences to logits of the three regions."""
 
 from collections.abc import Sequence
 
@@ -6,6 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lckd.blocks import DecoderBlock, activate, depth_to_space
+from lckd.filling import fuse
 from lckd.sequences import REGIONS, SEQUENCES
 
 
@@ -25,9 +26,9 @@ class DecoderLevel(nn.Module):
         self.norm = nn.InstanceNorm3d(width, affine=True)
         self.stage = nn.Sequential(*(DecoderBlock(width) for _ in range(blocks)))
 
-    def forward(self, features: Tensor, deeper: Tensor | None) -> Tensor:
-        """``(B, 4, C, d, h, w)`` and the deeper level's result to ``(B, C, d, h, w)``."""
-        fused = self.fusion(features.flatten(1, 2))
+    def forward(self, features: Tensor, availability: Tensor, deeper: Tensor | None) -> Tensor:
+        """``(N, C, d, h, w)`` of the available sequences and the deeper level's result to ``(B, C, d, h, w)``."""
+        fused = fuse(features, availability, self.fusion.weight, self.fusion.bias)
         if deeper is not None:
             fused = fused + F.interpolate(self.up(deeper), size=fused.shape[2:], mode="trilinear")
         return self.stage(activate(self.norm(fused)))
@@ -57,11 +58,12 @@ class Decoder(nn.Module):
         self.head = nn.Conv3d(widths[0], len(REGIONS) * (1 if full_resolution else 8), 1)
         self.side_heads = nn.ModuleList(nn.Conv3d(width, len(REGIONS), 1) for width in widths[1:-1])
 
-    def forward(self, features: list[Tensor]) -> list[Tensor]:
+    def forward(self, features: list[Tensor], availability: Tensor) -> list[Tensor]:
         """Logits of the regions.
 
         Args:
-            features: one ``(B, 4, C, d, h, w)`` per scale, finest first, nothing missing.
+            features: one ``(N, C, d, h, w)`` per scale, finest first, of the available sequences.
+            availability: ``(B, 4)`` boolean with N true entries.
 
         Returns:
             Logits ``(B, 3, D, H, W)`` at the image's resolution, then those of the coarser scales but
@@ -70,7 +72,7 @@ class Decoder(nn.Module):
         deeper: Tensor | None = None
         decoded: list[Tensor] = []
         for step, level in enumerate(self.levels):
-            deeper = level(features[len(features) - 1 - step], deeper)
+            deeper = level(features[len(features) - 1 - step], availability, deeper)
             decoded.insert(0, deeper)
         logits = self.head(decoded[0])
         outputs = [logits if self.full_resolution else depth_to_space(logits)]

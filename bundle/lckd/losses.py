@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from monai.losses import DiceLoss
 from torch import Tensor, nn
 
-from lckd.network import scatter
+from lckd.filling import scatter
 
 
 class SegmentationLoss(nn.Module):

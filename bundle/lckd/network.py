@@ -7,31 +7,6 @@ from lckd.decoder import Decoder
 from lckd.encoder import Encoder
 
 
-def scatter(features: Tensor, availability: Tensor) -> Tensor:
-    """``(N, C, d, h, w)`` of the N available sequences to ``(B, 4, C, d, h, w)``, zero where one is missing."""
-    scattered = features.new_zeros(availability.shape + features.shape[1:])
-    scattered[availability] = features
-    return scattered
-
-
-def fill(features: Tensor, availability: Tensor) -> Tensor:
-    """Features of all four sequences of each study; a missing one's is the mean of the available.
-
-    Args:
-        features: ``(N, C, d, h, w)`` of the available sequences, in the order of ``availability``'s
-            true entries, row by row.
-        availability: ``(B, 4)`` boolean with N true entries, at least one a row.
-
-    Returns:
-        ``(B, 4, C, d, h, w)`` (the filling of Wang et al. 2023, here at every scale).
-    """
-    scattered = scatter(features, availability)
-    as_scale = availability[:, :, None, None, None, None]
-    counts = availability.sum(1).to(features.dtype)[:, None, None, None, None]
-    mean = scattered.sum(1) / counts
-    return torch.where(as_scale, scattered, mean[:, None])
-
-
 class LCKDNet(nn.Module):
     """Segments the tumour's regions from any subset of the sequences (Wang et al., MICCAI 2023).
 
@@ -40,7 +15,8 @@ class LCKDNet(nn.Module):
 
     Args:
         encoder: ``(image (N, 1, D, H, W), sequence (N,)) -> list of (N, C, d, h, w)``, finest first.
-        decoder: ``list of (B, 4, C, d, h, w) -> list of logits``, the first at full resolution.
+        decoder: ``(list of (N, C, d, h, w), availability (B, 4)) -> list of logits``, the first at full resolution;
+            it fills what is missing.
     """
 
     def __init__(self, encoder: nn.Module | None = None, decoder: nn.Module | None = None) -> None:
@@ -73,4 +49,4 @@ class LCKDNet(nn.Module):
 
     def decode(self, features: list[Tensor], availability: Tensor) -> list[Tensor]:
         """Logits from the features of ``encode``: full resolution first, then for deep supervision."""
-        return self.decoder([fill(scale, availability) for scale in features])
+        return self.decoder(features, availability)

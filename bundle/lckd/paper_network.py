@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lckd.blocks import activate
+from lckd.filling import fill
 from lckd.sequences import REGIONS, SEQUENCES
 
 
@@ -165,12 +166,14 @@ class PaperDecoder(nn.Module):
         )
         self.head = nn.Conv3d(channels[0], len(REGIONS), 1)
 
-    def forward(self, features: list[Tensor]) -> list[Tensor]:
+    def forward(self, features: list[Tensor], availability: Tensor) -> list[Tensor]:
         """Logits ``(B, 3, D, H, W)`` alone: the paper supervises one scale.
 
         Args:
-            features: ``(B, 4, C, d, h, w)`` per scale, finest first, nothing missing.
+            features: ``(N, C, d, h, w)`` per scale, finest first, of the available sequences.
+            availability: ``(B, 4)`` boolean with N true entries.
         """
+        features = [fill(scale, availability) for scale in features]
         current = self.entry(features[-1].flatten(1, 2))
         for up, skip, refine, scale in reversed(
             list(zip(self.ups, self.skips, self.refine, features[:-1], strict=True))
