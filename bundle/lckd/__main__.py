@@ -55,7 +55,7 @@ def segment(
         precision: auto, fp32, bf16 or fp16.
         window: largest window in voxels per axis; smaller ones need less memory.
         overlap: fraction that neighbouring windows share, 0 to 0.9.
-        flips: average over the 8 flips of the axes: slower, slightly better.
+        flips: average over the study and its mirror image, for twice the time.
         weights: other weights than the shipped ones.
     """
     from lckd.datalist import find_studies, study_from_files
@@ -85,7 +85,13 @@ def segment(
 
 
 def evaluate(
-    studies: str, *, output: str, weights: str | None = None, device: str = "auto", precision: str = "auto"
+    studies: str,
+    *,
+    output: str,
+    weights: str | None = None,
+    device: str = "auto",
+    precision: str = "auto",
+    postprocessing: bool = True,
 ) -> None:
     """Dice and HD95 of the 15 subsets on labelled studies: JSON, CSV, Markdown table and heat map.
 
@@ -95,12 +101,15 @@ def evaluate(
         weights: other weights than the shipped ones.
         device: auto, cpu, cuda, cuda:1 or mps.
         precision: auto, fp32, bf16 or fp16.
+        postprocessing: as in segmentation; --nopostprocessing scores the thresholded probabilities.
     """
     from lckd.datalist import find_studies
+    from lckd.postprocessing import NO_POSTPROCESSING
     from lckd.segmentation import Segmenter
     from lckd.subset_evaluation import SubsetEvaluation
 
-    segmenter = Segmenter(weights=weights, device=device, precision=precision)
+    rules = None if postprocessing else NO_POSTPROCESSING
+    segmenter = Segmenter(weights=weights, device=device, precision=precision, postprocessing=rules)
     SubsetEvaluation(segmenter, output).run(find_studies(studies))
 
 

@@ -29,6 +29,12 @@ def choose_device(name: str = "auto") -> torch.device:
     return torch.device(name)
 
 
+def devices_here() -> list[str]:
+    """The devices of this machine by name, the processor always among them."""
+    cuda = [f"cuda:{index}" for index in range(torch.cuda.device_count())] if torch.cuda.is_available() else []
+    return [*cuda, *(["mps"] if torch.backends.mps.is_available() else []), "cpu"]
+
+
 def choose_precision(name: str, device: torch.device) -> torch.dtype:
     """The type convolutions compute in; ``auto`` is bfloat16 where the processor multiplies it natively.
 

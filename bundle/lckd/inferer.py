@@ -1,6 +1,5 @@
 """Probabilities of a whole study: windows where it must be, features kept where it can be."""
 
-import itertools
 import math
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -70,7 +69,8 @@ class StudyInferer(SlidingWindowInferer):
         window: largest window in voxels per axis; None takes a study of any size in one window.
         overlap: fraction that neighbouring windows share.
         divisor: the encoder's; windows are padded to its multiples.
-        flips: average over the eight flips of the axes (test-time augmentation, 8 times the work).
+        flips: average over the study and its mirror image, left and right as in training (test-time augmentation,
+            twice the work); the first spatial axis must be left-right.
     """
 
     def __init__(
@@ -87,13 +87,16 @@ class StudyInferer(SlidingWindowInferer):
         self, inputs: Tensor, network: torch.nn.Module, availability: Tensor | None = None
     ) -> Tensor:
         """Logits ``(B, 3, D, H, W)`` of ``inputs`` ``(B, 4, D, H, W)``; with ``flips``, their mean."""
-        axes = [axes for count in range(4 if self.flips else 1) for axes in itertools.combinations((2, 3, 4), count)]
-        total = torch.zeros(())
-        for flip in axes:
-            flipped = torch.flip(inputs, flip) if flip else inputs
-            logits = self._infer(flipped, network, availability)
-            total = total + (torch.flip(logits, flip) if flip else logits)
-        return total / len(axes)
+        logits = self._infer(inputs, network, availability)
+        if self.flips:
+            mirrored = self._infer(inputs.flip(2), network, availability)
+            logits = (logits + mirrored.flip(2)) / 2
+        return logits
+
+    def holds(self, size: Iterable[int]) -> bool:
+        """Whether a study of ``size`` is one window, seen once: then its features can be kept."""
+        whole = padded_size(size, self.divisor)
+        return not self.flips and all(side <= most for side, most in zip(whole, self._limit(whole), strict=True))
 
     def with_window(self, window: int | tuple[int, int, int] | None) -> "StudyInferer":
         """The same inferer with another largest window."""
@@ -101,6 +104,8 @@ class StudyInferer(SlidingWindowInferer):
 
     def _infer(self, inputs: Tensor, network: torch.nn.Module, availability: Tensor | None) -> Tensor:
         whole = padded_size(inputs.shape[2:], self.divisor)
-        limit = whole if self.window is None else torch.broadcast_to(torch.tensor(self.window), (3,)).tolist()
-        self.roi_size = tuple(min(side, most) for side, most in zip(whole, limit, strict=True))
+        self.roi_size = tuple(min(side, most) for side, most in zip(whole, self._limit(whole), strict=True))
         return super().__call__(inputs, network, availability)  # type: ignore[return-value]
+
+    def _limit(self, whole: tuple[int, ...]) -> tuple[int, ...]:
+        return whole if self.window is None else tuple(torch.broadcast_to(torch.tensor(self.window), (3,)).tolist())

@@ -21,9 +21,14 @@ from lckd.sequences import (
 DISCLAIMER = "Research use only; not for clinical decisions."
 
 
+def voxel_ml_of(affine: NDArray) -> float:
+    """Volume in mL of a voxel of an image with ``affine`` ``(4, 4)`` in mm."""
+    return abs(float(np.linalg.det(affine[:3, :3]))) / 1000
+
+
 def volumes_ml(label_map: NDArray[np.uint8], affine: NDArray) -> dict[str, dict[str, float]]:
     """Volumes in mL of a label map ``(X, Y, Z)``: per label under ``labels``, per region under ``regions``."""
-    voxel_ml = abs(float(np.linalg.det(affine[:3, :3]))) / 1000
+    voxel_ml = voxel_ml_of(affine)
     counts = np.bincount(label_map.ravel(), minlength=max(LABELS.values()) + 1)
     return {
         "labels": {name: round(float(counts[value]) * voxel_ml, 3) for name, value in LABELS.items()},

@@ -25,11 +25,11 @@ from tqdm import tqdm
 
 from lckd.evaluation import write_folder
 from lckd.files import write_atomically, write_json
+from lckd.report import voxel_ml_of
 from lckd.segmentation import Segmenter
 from lckd.sequences import REGIONS, SEQUENCES, parse_subset, subset_name
 from lckd.simulation import simulate_study
 from lckd.subset_evaluation import SubsetEvaluation
-from lckd.transforms import label_map_of
 
 Loaded = dict[str, Any]
 SLICE_MM, ANGLE_DEGREES, SHIFT_MM, SHIFTED = 5.0, 10.0, 2.0, "t1ce"
@@ -192,9 +192,9 @@ class RobustnessTest:
                 affine=torch.from_numpy(study.affine),
             )
             loaded = {"image": image, "availability": torch.ones(len(SEQUENCES), dtype=torch.bool)}
-            voxel_ml = float(np.abs(np.linalg.det(study.affine[:3, :3]))) / 1000
+            voxel_ml = voxel_ml_of(study.affine)
             for subset, probabilities in evaluation.probabilities(loaded):
-                found = int(label_map_of(probabilities > 0.5).count_nonzero())
+                found = int(self.segmenter.postprocessing(probabilities, voxel_ml).count_nonzero())
                 volumes[subset_name(subset)].append(round(found * voxel_ml, 3))
         return volumes
 

@@ -15,12 +15,13 @@ from torch import Tensor
 
 from lckd.calibration import Calibration
 from lckd.devices import choose_device, choose_precision, out_of_memory
-from lckd.inferer import StudyInferer
+from lckd.inferer import StudyInferer, pad
 from lckd.loading import LoadStudy
 from lckd.network import LCKDNet
-from lckd.report import expected_dice, missing_sequences, study_report
+from lckd.postprocessing import Postprocessing
+from lckd.report import expected_dice, missing_sequences, study_report, voxel_ml_of
 from lckd.sequences import SEQUENCES
-from lckd.transforms import label_map_of, preprocessing
+from lckd.transforms import preprocessing
 from lckd.weights import WEIGHTS, load_weights, metadata
 
 FALLBACK_WINDOWS = (128, 96, 64)
@@ -48,6 +49,38 @@ class Segmentation:
     report: dict[str, Any]
 
 
+@dataclass
+class PreparedStudy:
+    """A study as the network reads it; may be kept and segmented again.
+
+    Attributes:
+        study: the study's id.
+        image: ``(4, D, H, W)`` preprocessed, with what undoes it.
+        availability: ``(4,)`` boolean.
+        reference: sequence whose grid the outputs have.
+        shown: ``(X, Y, Z)`` the reference sequence as read.
+        affine: ``(4, 4)`` of the reference sequence.
+        warnings: of loading.
+        timings_s: of loading and preprocessing.
+        features: of the encoder, once the study was segmented in one window.
+    """
+
+    study: str
+    image: MetaTensor
+    availability: Tensor
+    reference: str
+    shown: Tensor
+    affine: Tensor
+    warnings: tuple[str, ...]
+    timings_s: dict[str, float]
+    features: list[Tensor] | None = None
+
+    @property
+    def subset(self) -> tuple[str, ...]:
+        """The sequences in use."""
+        return tuple(name for name, has in zip(SEQUENCES, self.availability.tolist(), strict=True) if has)
+
+
 class Segmenter:
     """Loads, preprocesses, infers and postprocesses one study at a time.
 
@@ -59,6 +92,7 @@ class Segmenter:
         preprocess: invertible transforms to the network's grid.
         device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
         precision: ``auto``, ``fp32``, ``bf16`` or ``fp16``.
+        postprocessing: probabilities to a label map; None takes its default rules.
 
     Raises:
         StudyError: the weights or the device cannot be used.
@@ -73,6 +107,7 @@ class Segmenter:
         preprocess: Compose | None = None,
         device: str = "auto",
         precision: str = "auto",
+        postprocessing: Postprocessing | None = None,
     ) -> None:
         self.device = choose_device(str(device))
         self.dtype = choose_precision(precision, self.device)
@@ -86,7 +121,9 @@ class Segmenter:
         self.loading = LoadStudy() if loading is None else loading
         self.preprocess = preprocessing() if preprocess is None else preprocess
         facts = metadata() if weights is None else {}
-        self._evaluation, self.calibration = facts.get("evaluation"), Calibration.of(facts.get("calibration"))
+        self._evaluation = facts.get("evaluation")
+        self.calibration = Calibration.of(facts.get("calibration"))
+        self.postprocessing = Postprocessing() if postprocessing is None else postprocessing
 
     def __call__(self, item: Mapping[str, Any]) -> Segmentation:
         """Segment the study of a data list's ``item``.
@@ -94,28 +131,54 @@ class Segmenter:
         Raises:
             StudyError: the study cannot be used; the message says why.
         """
+        return self.segment(self.prepare(item))
+
+    def prepare(self, item: Mapping[str, Any], loading: LoadStudy | None = None) -> PreparedStudy:
+        """Load and preprocess the study of a data list's ``item``.
+
+        Args:
+            item: of a data list.
+            loading: instead of the segmenter's own, e.g. to use fewer sequences.
+
+        Raises:
+            StudyError: the study cannot be used; the message says why.
+        """
         timings: dict[str, float] = {}
         with _timed(timings, "load"):
-            loaded = self.loading(dict(item))
-        warnings = list(loaded["warnings"])
+            loaded = (loading or self.loading)(dict(item))
         affine, reference = loaded["image"].affine, loaded["reference"]
         shown = loaded["image"][SEQUENCES.index(reference)].as_tensor().clone()  # preprocessing works in place
         with _timed(timings, "preprocess"):
             image = self.preprocess({"image": loaded["image"]})["image"]
+        return PreparedStudy(
+            study=item["study"],
+            image=image,
+            availability=loaded["availability"],
+            reference=reference,
+            shown=shown,
+            affine=affine,
+            warnings=tuple(loaded["warnings"]),
+            timings_s=timings,
+        )
+
+    def segment(self, prepared: PreparedStudy) -> Segmentation:
+        """Segment a study; its features are kept in ``prepared``, so that a second time costs the decoder alone."""
+        timings, warnings = dict(prepared.timings_s), list(prepared.warnings)
         with _timed(timings, "network"):
-            logits, device = self._infer(image, loaded["availability"], warnings)
+            logits, device = self._infer(prepared, warnings)
         with _timed(timings, "postprocess"):
-            probabilities = self.calibration.apply(self.on_original_grid(logits, image))
-            label_map = label_map_of(probabilities > 0.5)[0]
-        subset = tuple(name for name, has in zip(SEQUENCES, loaded["availability"].tolist(), strict=True) if has)
+            raw = self.on_original_grid(logits, prepared.image)
+            label_map = self.postprocessing(raw, voxel_ml_of(prepared.affine.numpy()))[0]
+            probabilities = self.calibration.apply(raw)
+        subset = prepared.subset
         timings["total"] = round(sum(timings.values()), 3)
         report = study_report(
-            study=item["study"],
+            study=prepared.study,
             weights=self.weights,
             used=subset,
-            reference=reference,
+            reference=prepared.reference,
             label_map=label_map.numpy(),
-            affine=affine.numpy(),
+            affine=prepared.affine.numpy(),
             expected=expected_dice(self._evaluation, subset),
             estimated=self.calibration.estimated_dice(probabilities),
             missing=missing_sequences(self._evaluation, subset),
@@ -125,26 +188,26 @@ class Segmenter:
             warnings=warnings,
         )
         return Segmentation(
-            study=item["study"],
+            study=prepared.study,
             label_map=label_map,
             probabilities=probabilities,
-            reference=shown,
-            affine=affine,
+            reference=prepared.shown,
+            affine=prepared.affine,
             report=report,
         )
 
-    def _infer(self, image: MetaTensor, availability: Tensor, warnings: list[str]) -> tuple[Tensor, torch.device]:
+    def _infer(self, prepared: PreparedStudy, warnings: list[str]) -> tuple[Tensor, torch.device]:
         """Logits ``(3, D, H, W)`` on the CPU and the device that computed them; less memory at every failure."""
         attempts = [(self.device, self.inferer.window)] + [(self.device, window) for window in FALLBACK_WINDOWS]
         if self.device.type != "cpu":
             attempts += [(torch.device("cpu"), window) for window in (self.inferer.window, *FALLBACK_WINDOWS)]
-        inputs = image.as_tensor()[None]
         for device, window in attempts:
             try:
-                logits = self._infer_on(device, window, inputs, availability[None])
+                logits = self._infer_on(device, window, prepared)
             except (RuntimeError, MemoryError) as error:
                 if not out_of_memory(error) or (device, window) == attempts[-1]:
                     raise
+                prepared.features = None
                 failed = f"{device.type} had not enough memory for windows of {window or 'the whole study'} voxels"
                 continue
             if (device, window) != attempts[0]:
@@ -153,13 +216,18 @@ class Segmenter:
         raise AssertionError("unreachable: the last attempt returns or raises")
 
     def _infer_on(
-        self, device: torch.device, window: int | tuple[int, int, int] | None, inputs: Tensor, availability: Tensor
+        self, device: torch.device, window: int | tuple[int, int, int] | None, prepared: PreparedStudy
     ) -> Tensor:
-        network = self.network.to(device)
-        inferer = self.inferer.with_window(window)
+        network, inferer = self.network.to(device), self.inferer.with_window(window)
+        inputs, availability = prepared.image.as_tensor()[None], prepared.availability[None].to(device)
         try:
             with torch.inference_mode(), torch.autocast(device.type, self.dtype, self.dtype != torch.float32):
-                return inferer(inputs.to(device), network, availability.to(device))[0].float().cpu()
+                if not inferer.holds(inputs.shape[2:]):
+                    return inferer(inputs.to(device), network, availability)[0].float().cpu()
+                padded, inside = pad(inputs, inferer.divisor)
+                if prepared.features is None:
+                    prepared.features = network.encode(padded.to(device), availability)
+                return network.decode(prepared.features, availability)[0][inside][0].float().cpu()
         finally:
             self.network.to(self.device)
             if device.type == "cuda":

@@ -14,9 +14,10 @@ from lckd.calibration import logit_histogram
 from lckd.errors import StudyError
 from lckd.evaluation import score, summarize, write_tables
 from lckd.inferer import decode_subset, encode_study, pad
+from lckd.report import voxel_ml_of
 from lckd.segmentation import Segmenter
 from lckd.sequences import SEQUENCES, SUBSETS, subset_name
-from lckd.transforms import label_map_of, regions_of
+from lckd.transforms import regions_of
 
 
 class SubsetEvaluation:
@@ -75,9 +76,9 @@ class SubsetEvaluation:
             loaded = self.change(loaded)
         target = regions_of(loaded["label"].as_tensor()).bool()
         brain = loaded["image"].as_tensor().ne(0).any(0)
-        spacing_mm = loaded["image"].pixdim.tolist()
+        spacing_mm, voxel_ml = loaded["image"].pixdim.tolist(), voxel_ml_of(loaded["image"].affine.numpy())
         for subset, probabilities in self.probabilities(loaded):
-            prediction = regions_of(label_map_of(probabilities > 0.5))
+            prediction = regions_of(self.segmenter.postprocessing(probabilities, voxel_ml))
             for index, (region, result) in enumerate(score(prediction, target, spacing_mm).items()):
                 histogram = logit_histogram(probabilities[index][brain], target[index][brain])
                 record = {"study": item["study"], "subset": subset_name(subset), "region": region}

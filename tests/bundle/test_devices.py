@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from lckd.devices import choose_device, choose_precision, out_of_memory
+from lckd.devices import choose_device, choose_precision, devices_here, out_of_memory
 from lckd.errors import StudyError
 
 
@@ -31,3 +31,8 @@ def test_a_real_shortage_of_memory_is_recognized():
         torch.empty(2**60, dtype=torch.uint8)
     assert out_of_memory(error.value)
     assert not out_of_memory(RuntimeError("shape mismatch"))
+
+
+def test_the_processor_is_always_among_the_devices():
+    assert devices_here()[-1] == "cpu"
+    assert all(choose_device(name) for name in devices_here())

@@ -93,24 +93,31 @@ def test_kept_features_give_what_a_run_of_that_subset_gives(segmenter, item, tmp
         torch.testing.assert_close(kept[subset], fresh, rtol=1e-3, atol=1e-3)
 
 
-def test_without_enough_memory_smaller_windows_are_tried_and_said(segmenter, item, monkeypatch):
-    original, windows = type(segmenter.network).forward, iter((192, 128))
+def test_a_prepared_study_is_encoded_once(segmenter, item, plain, monkeypatch):
+    prepared = segmenter.prepare(item)
+    assert torch.equal(segmenter.segment(prepared).label_map, plain.label_map)
+    monkeypatch.delattr(type(segmenter.network), "encode")
+    assert torch.equal(segmenter.segment(prepared).probabilities, plain.probabilities)
 
-    def short_of_memory(network, image, availability=None):
+
+def test_without_enough_memory_smaller_windows_are_tried_and_said(segmenter, item, monkeypatch):
+    original, windows = type(segmenter.network).encode, iter((192, 128))
+
+    def short_of_memory(network, image, availability):
         if next(windows, None):
             raise torch.OutOfMemoryError("no memory for this window")
         return original(network, image, availability)
 
-    monkeypatch.setattr(type(segmenter.network), "forward", short_of_memory)
+    monkeypatch.setattr(type(segmenter.network), "encode", short_of_memory)
     result = segmenter(item)
     assert "not enough memory" in result.report["warnings"][0]
     assert "windows of 96" in result.report["warnings"][0]
 
 
 def test_other_errors_of_the_network_are_not_hidden(segmenter, item, monkeypatch):
-    def broken(network, image, availability=None):
+    def broken(network, image, availability):
         raise RuntimeError("shape mismatch")
 
-    monkeypatch.setattr(type(segmenter.network), "forward", broken)
+    monkeypatch.setattr(type(segmenter.network), "encode", broken)
     with pytest.raises(RuntimeError, match="shape mismatch"):
         segmenter(item)

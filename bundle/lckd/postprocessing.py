@@ -1,0 +1,56 @@
+"""Probabilities to a label map: thresholds, small components, and how little enhancing tumour is believed."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy import ndimage
+from torch import Tensor
+
+from lckd.sequences import REGIONS
+from lckd.transforms import label_map_of
+
+
+@dataclass(frozen=True)
+class Postprocessing:
+    """Rules that were chosen on validation studies (``benchmarks/postprocessing.py``).
+
+    Attributes:
+        threshold: per region; a voxel of a higher probability is in it.
+        smallest_lesion_ml: connected parts of the whole tumour below this volume are removed.
+        smallest_enhancing_ml: an enhancing tumour below this volume in all is called necrotic core, as BraTS
+            participants do with 0.5 mL (Isensee et al. 2018).
+    """
+
+    threshold: Mapping[str, float] = field(default_factory=lambda: dict.fromkeys(REGIONS, 0.5))
+    smallest_lesion_ml: float = 0.0
+    smallest_enhancing_ml: float = 0.0
+
+    def __call__(self, probabilities: Tensor, voxel_ml: float) -> Tensor:
+        """Label map ``(1, X, Y, Z)`` uint8 of probabilities ``(3, X, Y, Z)`` in the order of ``REGIONS``."""
+        thresholds = torch.tensor([self.threshold[region] for region in REGIONS], device=probabilities.device)
+        regions = probabilities > thresholds[:, None, None, None]
+        enhancing, whole, core = (regions[REGIONS.index(name)] for name in ("et", "wt", "tc"))
+        # An enhancing voxel is core all the same, so that nothing but its name is lost.
+        core |= enhancing
+        if int(enhancing.sum()) * voxel_ml < self.smallest_enhancing_ml:
+            enhancing[:] = False
+        whole |= core
+        if self.smallest_lesion_ml > 0:
+            large = torch.from_numpy(_large_components(whole.numpy(), self.smallest_lesion_ml / voxel_ml))
+            regions &= large
+        return label_map_of(regions)
+
+
+NO_POSTPROCESSING = Postprocessing(smallest_lesion_ml=0, smallest_enhancing_ml=0)
+"""Thresholds of a half and nothing else."""
+
+
+def _large_components(mask: NDArray[np.bool_], voxels: float) -> NDArray[np.bool_]:
+    """``mask`` without the connected components that have fewer ``voxels``."""
+    components, count = ndimage.label(mask)
+    kept = np.bincount(components.ravel(), minlength=count + 1) >= voxels
+    kept[0] = False
+    return kept[components]
