@@ -1,5 +1,6 @@
 # make demo    segment a simulated, incomplete study and draw it
 # make test    style, types and tests
+# make server  what the MONAI Label server needs; then .venv/bin/lckd serve STUDIES
 # Both make the environment they need in .venv; nothing but Python >= 3.10 and a package index is assumed.
 
 PYTHON ?= python3
@@ -9,18 +10,20 @@ TORCH_INDEX ?= $(shell command -v nvidia-smi >/dev/null 2>&1 || echo https://dow
 DEMO ?= demo
 BIN := .venv/bin
 
-.PHONY: demo test check clean
+.PHONY: demo test check server clean
 
 demo: .venv/run.done
 	$(BIN)/lckd demo --output $(DEMO)
 
-test: .venv/test.done check
+test: .venv/test.done .venv/server.done check
 	$(BIN)/python -m pytest
 
 check: .venv/test.done
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+server: .venv/server.done
 
 clean:
 	rm -rf .venv $(DEMO)
@@ -38,4 +41,10 @@ clean:
 
 .venv/test.done: .venv/run.done requirements-test.txt
 	$(BIN)/pip install -q -r requirements-test.txt
+	touch $@
+
+# MONAI Label's own list of packages would replace torch and break the start: see requirements-server.txt.
+.venv/server.done: .venv/run.done requirements-server.txt
+	$(BIN)/pip install -q -r requirements-server.txt
+	$(BIN)/pip install -q --no-deps monailabel==0.8.5
 	touch $@
