@@ -1,5 +1,7 @@
 """What a person watching a training sees, and what a crash leaves."""
 
+import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -7,10 +9,10 @@ from typing import Any
 import ignite.distributed as idist
 import torch
 from ignite.engine import Engine, Events
-from monai.engines import SupervisedTrainer
+from monai.engines import SupervisedEvaluator, SupervisedTrainer
 from tqdm import tqdm
 
-from lckd.files import write_atomically
+from lckd.files import write_atomically, write_json
 
 
 class ProgressHandler:
@@ -73,3 +75,45 @@ class LastCheckpoint:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         states = {name: part.state_dict() for name, part in self.state.items()}
         write_atomically(self.path, lambda temporary: torch.save(states, temporary))
+
+
+class HistoryFile:
+    """Writes how far a training is and what its validations found, for whoever watches it from another process.
+
+    The file holds ``epoch``, ``epochs`` and ``validations``: per epoch, 0 being before the first one, ``mean_dice``
+    and ``subsets``, the Dice of each subset that a validation study has. A resumed training goes on with it.
+
+    Args:
+        path: of the JSON file.
+        validator: the evaluator, with a ``MeanSubsetDice``.
+    """
+
+    def __init__(self, path: str | Path, validator: SupervisedEvaluator) -> None:
+        self.path, self.validator = Path(path), validator
+
+    def attach(self, engine: Engine) -> None:
+        """Write whenever an epoch of ``engine``, a trainer, or the validator completes."""
+        self.validator.add_event_handler(Events.COMPLETED, self.validated, engine)
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self)
+
+    def __call__(self, engine: Engine) -> None:
+        """Write the epoch."""
+        self._write(engine, {})
+
+    def validated(self, validator: Engine, trainer: Engine) -> None:
+        """Write the epoch of ``trainer`` and what ``validator`` has found."""
+        table: dict[str, dict[str, float]] = validator.state.subset_dice  # type: ignore[attr-defined]
+        found = {
+            "mean_dice": validator.state.metrics["mean_dice"],
+            "subsets": {subset: row for subset, row in table.items() if not any(map(math.isnan, row.values()))},
+        }
+        self._write(trainer, {str(trainer.state.epoch): found})
+
+    def _write(self, trainer: Engine, validations: dict[str, Any]) -> None:
+        if idist.get_rank() != 0:
+            return
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        history = json.loads(self.path.read_text(encoding="utf-8")) if self.path.is_file() else {"validations": {}}
+        history |= {"epoch": trainer.state.epoch, "epochs": trainer.state.max_epochs}
+        history["validations"] |= validations
+        write_json(self.path, history)

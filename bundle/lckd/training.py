@@ -18,7 +18,7 @@ def run_training(
     """Train, or go on where an earlier training in ``output`` stopped.
 
     Args:
-        data: folder with ``train/`` and ``val/``.
+        data: folder with ``train/`` and ``val/``, or a data list with these sections.
         output: folder for checkpoints and logs.
         overlays: config files over train.yaml; trusted code.
         settings: values of keys of the config, e.g. ``{"iterations": 100}``.
@@ -38,7 +38,8 @@ def run_training(
         # Below the top level a key may be new: arguments of a class that the config leaves at their defaults.
         if parser.get(whole.rpartition("::")[0] or whole, "absent") == "absent":
             raise StudyError(f"unknown setting '--{key}'; accepted are the keys of {TRAIN.name}, e.g. --iterations")
-    places = {"bundle_root": str(BUNDLE), "dataset_dir": str(data), "output_dir": str(output)}
+    # Folders that a user names are no strings: a string that begins with $ or @ would be an expression of the config.
+    places: dict[str, Any] = {"bundle_root": str(BUNDLE), "dataset_dir": Path(data), "output_dir": Path(output)}
     workflow = ConfigWorkflow(files, workflow_type="train", run_id="training", **(places | settings))
     workflow.initialize()
     workflow.run()

@@ -1,5 +1,6 @@
 """The training config on simulated studies and a tiny network, as monai.bundle runs it."""
 
+import json
 import os
 import subprocess
 import sys
@@ -125,6 +126,16 @@ def test_a_training_starts_from_the_weights_it_is_given(dataset_dir, tmp_path):
     for network in (made.network_def, made.parser.get_parsed_content("ema").ema_model):
         for name, value in network.state_dict().items():
             assert torch.equal(value, averaged[name]), name
+
+
+def test_weights_to_start_from_are_validated_first(dataset_dir, tmp_path):
+    train(dataset_dir, tmp_path / "first")
+    train(dataset_dir, tmp_path / "second", initial_weights=str(tmp_path / "first" / "last.pt"))
+    first, second = (json.loads((tmp_path / run / "history.json").read_text()) for run in ("first", "second"))
+    assert (first["epoch"], first["epochs"], set(first["validations"])) == (2, 2, {"1", "2"})
+    assert set(second["validations"]) == {"0", "1", "2"}
+    assert second["validations"]["0"] == first["validations"]["2"]
+    assert len(second["validations"]["0"]["subsets"]) == 15
 
 
 def test_checkpoints_say_what_they_were_made_of(dataset_dir, tmp_path):
