@@ -26,7 +26,7 @@ from lckd.datalist import Item, find_studies
 from lckd.errors import StudyError
 from lckd.files import write_json
 from lckd.images import read_channels, read_label_map, write_image
-from lckd.sequences import LABELS, SEQUENCES, reference_sequence
+from lckd.sequences import LABELS, SEQUENCES, reference_sequence, subset_name
 
 logger = logging.getLogger(__name__)
 
@@ -45,11 +45,17 @@ SYNONYMS = {
 """Names of segments that mean one of our labels."""
 
 SCHEMA = """
-CREATE TABLE IF NOT EXISTS studies (id TEXT PRIMARY KEY, item TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS studies (id TEXT PRIMARY KEY, item TEXT NOT NULL, sequences TEXT NOT NULL, error TEXT);
 CREATE TABLE IF NOT EXISTS labels (
     study TEXT, tag TEXT, version INTEGER, info TEXT NOT NULL, PRIMARY KEY (study, tag, version));
 CREATE TABLE IF NOT EXISTS notes (study TEXT PRIMARY KEY, info TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS given (client TEXT PRIMARY KEY, study TEXT NOT NULL, time_s REAL NOT NULL);
 """
+
+WITH_TAG = "EXISTS (SELECT 1 FROM labels WHERE labels.study = studies.id AND labels.tag = ?)"
+
+GIVEN_S = 8 * 3600.0
+"""Seconds, a working day, for which a study that one annotator was given is kept from the others."""
 
 
 class StudyDatastore(Datastore):
@@ -95,25 +101,31 @@ class StudyDatastore(Datastore):
             except StudyError as error:
                 logger.warning("%s", error)
                 items = []
-            found = {item["study"]: json.dumps(item) for item in items if ID.fullmatch(item["study"])}
+            found = {item["study"]: item for item in items if ID.fullmatch(item["study"])}
             with self._index() as index:
                 known = dict(index.execute("SELECT id, item FROM studies"))
                 index.executemany("DELETE FROM studies WHERE id = ?", [(study,) for study in known.keys() - found])
-                changed = [(study, item) for study, item in found.items() if known.get(study) != item]
-                index.executemany("INSERT OR REPLACE INTO studies VALUES (?, ?)", changed)
+                rows = [
+                    (study, json.dumps(item), subset_name(sequences_of(item)), item.get("error"))
+                    for study, item in found.items()
+                ]
+                changed = [row for row in rows if known.get(row[0]) != row[1]]
+                index.executemany("INSERT OR REPLACE INTO studies VALUES (?, ?, ?, ?)", changed)
 
     def list_images(self) -> list[str]:
         """Ids of the studies that can be used."""
         with self._index() as index:
-            rows = index.execute("SELECT id FROM studies WHERE json_extract(item, '$.error') IS NULL ORDER BY id")
-            return [row[0] for row in rows]
+            return [row[0] for row in index.execute("SELECT id FROM studies WHERE error IS NULL ORDER BY id")]
+
+    def subsets(self) -> dict[str, str]:
+        """The sequences of all studies that can be used, as ``flair+t2``, by id."""
+        with self._index() as index:
+            return dict(index.execute("SELECT id, sequences FROM studies WHERE error IS NULL"))
 
     def errors(self) -> dict[str, str]:
         """Why the other studies cannot be used."""
         with self._index() as index:
-            return dict(
-                index.execute("SELECT id, json_extract(item, '$.error') FROM studies WHERE item LIKE '%\"error\"%'")
-            )
+            return dict(index.execute("SELECT id, error FROM studies WHERE error IS NOT NULL"))
 
     def item(self, image_id: str) -> Item:
         """The data list's item of a study.
@@ -150,8 +162,6 @@ class StudyDatastore(Datastore):
         study = str(image_id).partition(SEPARATOR)[0]
         sequences = sequences_of(self.item(study))
         name = Path(self.get_image_uri(image_id)).name
-        with self._index() as index:
-            row = index.execute("SELECT info FROM notes WHERE study = ?", (study,)).fetchone()
         facts = {
             "name": name,
             "sequences": list(sequences),
@@ -159,7 +169,7 @@ class StudyDatastore(Datastore):
             "reference": reference_sequence(sequences),
             "labels": self.get_labels_by_image_id(study),
         }
-        return (json.loads(row[0]) if row else {}) | facts
+        return self._notes(study) | facts
 
     def update_image_info(self, image_id: str, info: Mapping[str, Any]) -> None:
         """Add to the notes of a study."""
@@ -170,10 +180,11 @@ class StudyDatastore(Datastore):
             merged = (json.loads(row[0]) if row else {}) | dict(info)
             index.execute("INSERT OR REPLACE INTO notes VALUES (?, ?)", (image_id, json.dumps(merged)))
 
-    def notes(self) -> dict[str, dict[str, Any]]:
-        """The notes of all studies that have some."""
+    def scores(self) -> dict[str, float]:
+        """The note ``score``, a number, of all studies that have it."""
         with self._index() as index:
-            return {study: json.loads(info) for study, info in index.execute("SELECT study, info FROM notes")}
+            rows = index.execute("SELECT study, json_extract(info, '$.score') FROM notes")
+            return {study: score for study, score in rows if score is not None}
 
     def add_image(self, image_id: str, image_filename: str, image_info: Mapping[str, Any]) -> str:
         """Not offered: studies come from the operator's folder.
@@ -207,11 +218,14 @@ class StudyDatastore(Datastore):
             ImageNotFoundException: there is no such study.
         """
         self.item(image_id)
+        label_tag = getattr(label_tag, "value", label_tag)  # MONAI Label's own calls pass an enum
         if not ID.fullmatch(label_tag):
             raise StudyError(f"the tag {_shown(label_tag)} is not accepted; use final or original")
         values, affine = read_label_map(label_filename)
         values = _by_name(values, label_info.get("label_info"))
-        info = dict(label_info) | {"saved": datetime.now(timezone.utc).isoformat(timespec="seconds")}
+        # What a person submits was mostly drawn upon the newest run, which a viewer does not say.
+        run = {} if "params" in label_info else {"run": self._notes(image_id).get("run")}
+        info = dict(label_info) | run | {"saved": datetime.now(timezone.utc).isoformat(timespec="seconds")}
         folder = self.labels / image_id / label_tag
         folder.mkdir(parents=True, exist_ok=True)
         unfinished = folder / f".{uuid.uuid4().hex}"
@@ -275,13 +289,34 @@ class StudyDatastore(Datastore):
 
     def get_labeled_images(self, label_tag: str | None = None, labels: Sequence[str] | None = None) -> list[str]:
         """Studies with a label of that tag; without one, with a final label."""
-        done = self._with_tag(label_tag or DefaultLabelTag.FINAL.value)
-        return [study for study in self.list_images() if study in done]
+        return self._where(WITH_TAG, label_tag)
 
     def get_unlabeled_images(self, label_tag: str | None = None, labels: Sequence[str] | None = None) -> list[str]:
         """Studies without a label of that tag; without one, without a final label."""
-        done = self._with_tag(label_tag or DefaultLabelTag.FINAL.value)
-        return [study for study in self.list_images() if study not in done]
+        return self._where(f"NOT {WITH_TAG}", label_tag)
+
+    def label_infos(self, label_tag: str) -> dict[str, dict[str, Any]]:
+        """What was saved with the newest version of a tag, of every study that has one."""
+        with self._index() as index:
+            # SQLite takes the other columns from the row that holds the maximum
+            rows = index.execute(
+                "SELECT study, info, MAX(version) FROM labels WHERE tag = ? GROUP BY study", (label_tag,)
+            )
+            return {study: json.loads(info) for study, info, _ in rows}
+
+    def give(self, studies: Sequence[str], client: str) -> str:
+        """The first of ``studies`` that no other annotator holds; from now on ``client`` holds it, and no other.
+
+        Where others hold them all, it is the one that was given out longest ago.
+        """
+        now = time.time()
+        with self._index() as index:
+            index.execute("BEGIN IMMEDIATE")
+            sql = "SELECT study, MAX(time_s) FROM given WHERE client != ? AND time_s > ? GROUP BY study"
+            held = dict(index.execute(sql, (client, now - GIVEN_S)))
+            study = min(studies, key=lambda name: held.get(name, 0.0))
+            index.execute("INSERT OR REPLACE INTO given VALUES (?, ?, ?)", (client, study, now))
+        return study
 
     def datalist(self) -> list[dict[str, Any]]:
         """Items of the studies with a final label, as training takes them; ``image`` is the reference sequence."""
@@ -311,23 +346,30 @@ class StudyDatastore(Datastore):
         """Numbers of studies, of finished ones, of labels per tag, and of studies that cannot be used."""
         with self._index() as index:
             tags = dict(index.execute("SELECT tag, COUNT(DISTINCT study) FROM labels GROUP BY tag"))
-        total = len(self.list_images())
         return {
-            "total": total,
+            "total": len(self.list_images()),
             "completed": len(self.get_labeled_images()),
             "label_tags": tags,
             "unusable": len(self.errors()),
         }
 
     def json(self) -> dict[str, Any]:
-        """Every study with its sequences and labels."""
+        """Every study with its sequences and labels, each label with the part of its info that viewers read.
+
+        3D Slicer shows an ``original`` label when a study is opened, with the names that it finds under
+        ``labels.original.info.params.label_names``.
+        """
+        newest = """
+            SELECT study, tag, MAX(version), json_extract(info, '$.params.label_names') FROM labels GROUP BY study, tag
+        """
         with self._index() as index:
             items = {
                 study: json.loads(item) for study, item in index.execute("SELECT id, item FROM studies ORDER BY id")
             }
-            labels: dict[str, dict[str, int]] = {}
-            for study, tag, version in index.execute("SELECT study, tag, MAX(version) FROM labels GROUP BY study, tag"):
-                labels.setdefault(study, {})[tag] = version
+            labels: dict[str, dict[str, Any]] = {}
+            for study, tag, version, names in index.execute(newest):
+                info = {"params": {"label_names": json.loads(names)}} if names else {}
+                labels.setdefault(study, {})[tag] = {"version": version, "info": info}
         return {
             "objects": {
                 study: {"sequences": list(sequences_of(item)), "labels": labels.get(study, {})}
@@ -351,6 +393,8 @@ class StudyDatastore(Datastore):
     def _index(self) -> Iterator[sqlite3.Connection]:
         """A connection of this call's own, committed at its end."""
         connection = sqlite3.connect(self.labels / "index.sqlite", timeout=30)
+        # The last commits may be lost with the power, not with the process; labels themselves are in folders.
+        connection.execute("PRAGMA synchronous = NORMAL")
         try:
             with connection:
                 yield connection
@@ -362,9 +406,16 @@ class StudyDatastore(Datastore):
             row = index.execute("SELECT item FROM studies WHERE id = ?", (study,)).fetchone()
         return json.loads(row[0]) if row else None
 
-    def _with_tag(self, tag: str) -> set[str]:
+    def _notes(self, study: str) -> dict[str, Any]:
         with self._index() as index:
-            return {row[0] for row in index.execute("SELECT DISTINCT study FROM labels WHERE tag = ?", (tag,))}
+            row = index.execute("SELECT info FROM notes WHERE study = ?", (study,)).fetchone()
+        return json.loads(row[0]) if row else {}
+
+    def _where(self, condition: str, tag: str | None) -> list[str]:
+        """Ids of the studies that can be used and of which ``condition``, one of ours, holds for a tag."""
+        sql = f"SELECT id FROM studies WHERE error IS NULL AND {condition} ORDER BY id"
+        with self._index() as index:
+            return [row[0] for row in index.execute(sql, (tag or DefaultLabelTag.FINAL.value,))]
 
     def _version_folder(self, study: str, tag: str) -> Path:
         with self._index() as index:
@@ -388,13 +439,13 @@ class StudyDatastore(Datastore):
 
     def _find_labels(self) -> None:
         """Bring the index in line with the folders, e.g. after a crash between the two, or a restored backup."""
-        rows = []
-        for info in self.labels.glob("*/*/[0-9]*/info.json"):
-            study, tag, version = info.parts[-4:-1]
-            if version.isdecimal() and ID.fullmatch(study) and ID.fullmatch(tag):
-                rows.append((study, tag, int(version), info.read_text(encoding="utf-8")))
         with self._index() as index:
-            index.execute("BEGIN IMMEDIATE")
+            index.execute("BEGIN IMMEDIATE")  # before looking, or what another process saves meanwhile would be lost
+            rows = []
+            for info in self.labels.glob("*/*/[0-9]*/info.json"):
+                study, tag, version = info.parts[-4:-1]
+                if version.isdecimal() and ID.fullmatch(study) and ID.fullmatch(tag):
+                    rows.append((study, tag, int(version), info.read_text(encoding="utf-8")))
             index.execute("DELETE FROM labels")
             index.executemany("INSERT INTO labels VALUES (?, ?, ?, ?)", rows)
 

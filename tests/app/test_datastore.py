@@ -215,7 +215,7 @@ def test_nothing_is_removed_or_handed_out_whole(datastore):
 def test_everything_as_json(datastore, label):
     datastore.save_label("a", str(label), "final", {})
     listed = datastore.json()["objects"]
-    assert listed["a"] == {"sequences": ["flair", "t1", "t1ce", "t2"], "labels": {"final": 1}}
+    assert listed["a"] == {"sequences": ["flair", "t1", "t1ce", "t2"], "labels": {"final": {"version": 1, "info": {}}}}
     json.dumps(listed)
 
 

@@ -1,0 +1,247 @@
+"""Automatic segmentation for the viewer: any subset of a study's sequences, on the grid of the image it shows."""
+
+import tempfile
+from collections.abc import Mapping, Sequence
+from copy import copy
+from pathlib import Path
+from statistics import mean
+from typing import Any
+
+import numpy as np
+import torch
+from cachetools import LRUCache
+from monai.data import MetaTensor
+from monai.transforms import KeepLargestConnectedComponent, SpatialResample
+from monai.utils import convert_to_numpy
+from monailabel.interfaces.tasks.infer_v2 import InferTask, InferType
+from numpy.typing import NDArray
+
+from lckd.calibration import soft_dice
+from lckd.datalist import Item, kind_of_file, study_from_files
+from lckd.devices import PRECISIONS, choose_precision, devices_here
+from lckd.errors import StudyError
+from lckd.images import read_image, write_image
+from lckd.inferer import StudyInferer
+from lckd.loading import LoadStudy
+from lckd.postprocessing import NO_POSTPROCESSING, Postprocessing
+from lckd.report import volumes_ml
+from lckd.segmentation import PreparedStudy, Segmenter
+from lckd.sequences import SEQUENCE_NAMES, SEQUENCES, SUBSETS, parse_subset, reference_sequence, subset_name
+from lib.datastore import sequences_of
+from lib.recognition import guess_sequence
+from lib.versions import Version, WeightsVersions
+
+LABEL_NAMES = {"necrosis": 1, "edema": 2, "enhancing tumour": 3}
+"""As the viewer names our label values: it has colours for the first two, and numbers names by their order."""
+
+AUTO = "auto"
+
+LARGEST = "largest lesion only"
+POSTPROCESSING = {"standard": Postprocessing(), LARGEST: Postprocessing(), "none": NO_POSTPROCESSING}
+"""The rules that were chosen on validation studies; these and then the largest lesion; thresholds alone."""
+
+CACHE_BYTES = 2 * 2**30
+
+
+class SegmentationTask(InferTask):
+    """MONAI Label's inference task around ``lckd.segmentation.Segmenter``; calls come one at a time.
+
+    Preprocessed images and features are kept per study, subset, weights, device and precision; a changed
+    file is another key.
+
+    Args:
+        versions: of the weights; every call asks which one is in use.
+        cache_bytes: of studies to keep.
+
+    Raises:
+        StudyError: the weights in use are missing or not what they should be.
+    """
+
+    def __init__(self, versions: WeightsVersions, cache_bytes: int = CACHE_BYTES) -> None:
+        super().__init__(
+            type=InferType.SEGMENTATION,
+            labels=LABEL_NAMES,
+            dimension=3,
+            description="Glioma from any subset of FLAIR, T1, T1ce and T2 (research use only)",
+            config={
+                "sequences": [AUTO, *map(subset_name, SUBSETS)],
+                "this volume is": [AUTO, *SEQUENCES],
+                "device": [AUTO, *devices_here()],
+                "precision": list(PRECISIONS),
+                "postprocessing": list(POSTPROCESSING),
+                "flips": False,
+            },
+        )
+        self.versions = versions
+        self._segmenters: dict[tuple[str, str], Segmenter] = {}
+        self._cache: LRUCache[tuple, PreparedStudy] = LRUCache(cache_bytes, getsizeof=size_bytes)
+        self._segmenter(versions.in_use(), AUTO)
+
+    def is_valid(self) -> bool:
+        """Always: without weights there is no task."""
+        return True
+
+    def facts(self) -> dict[str, Any]:
+        """``file`` and ``sha256`` of the weights in use, and what is known of their version."""
+        version = self.versions.in_use()
+        return {"file": version.file.name, "sha256": version.facts["sha256"], **version.told()}
+
+    def __call__(self, request: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+        """Segment.
+
+        Args:
+            request: ``image``, the file that the viewer shows; ``study``, an item of a data list, or for a volume
+                that was loaded by hand ``name``, what the viewer calls it; the options.
+
+        Returns:
+            A temporary NIfTI file with the label map, and what the viewer is told.
+
+        Raises:
+            StudyError: an option or the study cannot be used.
+        """
+        options = {name: request.get(name, default) for name, default in self._config.items()}
+        choice = {name: choose(name, options[name], accepted) for name, accepted in self._lists().items()}
+        item = request.get("study") or hand_loaded(request["image"], choice["this volume is"], request.get("name"))
+        subset = _subset(item, choice["sequences"])
+        version = self.versions.in_use()
+        segmenter = copy(self._segmenter(version, choice["device"]))
+        segmenter.dtype = choose_precision(choice["precision"], segmenter.device)
+        segmenter.inferer = StudyInferer(flips=_flag("flips", options["flips"]))
+        segmenter.postprocessing = POSTPROCESSING[choice["postprocessing"]]
+
+        key = (fingerprint(item), subset, version.facts["sha256"], str(segmenter.device), segmenter.dtype)
+        kept = self._cache.pop(key, None)
+        prepared = segmenter.prepare(item, LoadStudy(subset)) if kept is None else _on_device(kept, segmenter.device)
+        result = segmenter.segment(prepared)
+        self._keep(key, prepared)
+
+        label_map, affine = result.label_map.numpy(), result.affine.numpy()
+        if str(request["image"]) != item.get(reference_sequence(subset)):  # the viewer shows another sequence's grid
+            shown = read_image(request["image"])
+            label_map, affine = on_grid(label_map, affine, shown.array.shape, shown.affine), shown.affine
+        if choice["postprocessing"] == LARGEST:
+            label_map = largest_lesion(label_map)
+        with tempfile.NamedTemporaryFile(suffix=".nii.gz", delete=False) as file:
+            write_image(file.name, label_map, affine)
+        report = result.report | {"volumes_ml": volumes_ml(label_map, affine), "cached": kept is not None}
+        report["weights"] = report["weights"] | version.told()
+        # Weights without a calibration, such as fine-tuned ones, estimate no Dice; an order of studies they do give.
+        dice = report["estimated_dice"] or {"all": soft_dice(result.probabilities.numpy())}
+        return file.name, report | {"score": round(mean(dice.values()), 4), "label_names": LABEL_NAMES}
+
+    def _lists(self) -> dict[str, list[str]]:
+        """The options that are combo boxes, each with what it accepts."""
+        return {name: values for name, values in self._config.items() if isinstance(values, list)}
+
+    def _segmenter(self, version: Version, device: str) -> Segmenter:
+        """One per device; those of weights that are no longer in use are let go."""
+        key = (version.facts["sha256"], device)
+        if key not in self._segmenters:
+            version.check()
+            self._segmenters = {kept: value for kept, value in self._segmenters.items() if kept[0] == key[0]}
+            self._segmenters[key] = Segmenter(weights=version.weights, device=device)
+        return self._segmenters[key]
+
+    def _keep(self, key: tuple, prepared: PreparedStudy) -> None:
+        """In the processor's memory, so that between two calls a GPU's is free."""
+        kept = _on_device(prepared, torch.device("cpu"))
+        kept.timings_s = {}  # the next time nothing is loaded
+        if size_bytes(kept) <= self._cache.maxsize:
+            self._cache[key] = kept
+
+
+def hand_loaded(image: str | Path, said: str = AUTO, name: str | None = None) -> Item:
+    """Item of a volume that the user loaded into the viewer by hand: one sequence.
+
+    Args:
+        image: its file.
+        said: the sequence that the user chose for it; with ``auto`` its name says it, or else its voxels.
+        name: what the viewer calls it; None takes the file's name.
+
+    Raises:
+        StudyError: the file is no image of one sequence.
+    """
+    file = Path(image)
+    notes = []
+    sequence = said
+    if said == AUTO:
+        named = _named(name or file.name)
+        sequence = named or guess_sequence(read_image(file))
+        reason = "its name says" if named else "its voxels suggest (about one such guess in ten is wrong)"
+        notes = [
+            f"this volume was taken for {SEQUENCE_NAMES[sequence]}, as {reason}; "
+            "if it is another sequence, choose it under 'this volume is' and run again"
+        ]
+    return {**study_from_files({sequence: file}, "hand-loaded"), "notes": notes}
+
+
+def on_grid(
+    label_map: NDArray[np.uint8], affine: NDArray, shape: tuple[int, ...], target: NDArray
+) -> NDArray[np.uint8]:
+    """A label map ``(X, Y, Z)`` with its affine on the grid of another ``shape`` and affine; what lies outside is 0."""
+    if shape == label_map.shape and np.allclose(target, affine, atol=1e-3):
+        return label_map
+    source = MetaTensor(torch.from_numpy(label_map)[None].float(), affine=torch.from_numpy(affine))
+    resample = SpatialResample(mode="nearest", padding_mode="zeros")
+    moved = resample(source, dst_affine=torch.from_numpy(target), spatial_size=shape)
+    return convert_to_numpy(moved)[0].astype(np.uint8)
+
+
+def largest_lesion(label_map: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """``label_map`` without whatever does not hang together with the largest lesion."""
+    lesion = KeepLargestConnectedComponent(is_onehot=False)(torch.from_numpy(label_map > 0)[None].float())
+    return label_map * convert_to_numpy(lesion)[0].astype(np.uint8)
+
+
+def fingerprint(item: Item) -> tuple:
+    """Changes whenever a file of the study does."""
+    files = [value for key, value in sorted(item.items()) if key in (*SEQUENCES, "image")]
+    stats = [Path(file).stat() for file in files]
+    return tuple((file, stat.st_mtime_ns, stat.st_size) for file, stat in zip(files, stats, strict=True))
+
+
+def size_bytes(prepared: PreparedStudy) -> int:
+    """Memory that keeping a study takes."""
+    tensors = [prepared.image, prepared.shown, *(prepared.features or ())]
+    return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+
+
+def _on_device(prepared: PreparedStudy, device: torch.device) -> PreparedStudy:
+    if prepared.features is not None:
+        prepared.features = [scale.to(device) for scale in prepared.features]
+    return prepared
+
+
+def _subset(item: Item, chosen: str) -> tuple[str, ...]:
+    """The sequences to use: all that the study has, or those that were chosen."""
+    has = sequences_of(item)
+    subset = has if chosen == AUTO else parse_subset(chosen)
+    lacking = [sequence for sequence in subset if sequence not in has]
+    if lacking:
+        raise StudyError(
+            f"study {item['study']} has {'+'.join(has)} and no {'+'.join(lacking)}; choose other sequences, or auto"
+        )
+    return subset
+
+
+def _named(name: str) -> str | None:
+    """The one sequence that the name of a volume holds, with or without an extension."""
+    try:
+        kind = kind_of_file(Path(f"{name}.nii"))
+    except StudyError:  # it holds two
+        return None
+    return kind if kind in SEQUENCES else None
+
+
+def choose(name: str, value: Any, accepted: Sequence[str]) -> str:
+    """The value of an option that is a combo box; the whole list means that nothing was chosen."""
+    value = accepted[0] if isinstance(value, list) else value
+    if value not in accepted:
+        raise StudyError(f"the option '{name}' is {str(value)[:40]!r}; accepted are {', '.join(accepted)}")
+    return value
+
+
+def _flag(name: str, value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise StudyError(f"the option '{name}' is {str(value)[:40]!r}; accepted are true and false")
+    return value
