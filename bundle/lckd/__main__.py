@@ -183,6 +183,56 @@ def publish(
     make_own(checkpoint, evaluation, validation, robustness)
 
 
+def serve(
+    studies: str,
+    labels: str | None = None,
+    host: str = "127.0.0.1",
+    port: int = 8000,
+    token: str | None = None,
+    users: str | None = None,
+    weights: str | None = None,
+    precompute: bool = False,
+    upload_mb: int = 2048,
+) -> None:
+    """Start the MONAI Label server, for the stock MONAI Label module of 3D Slicer.
+
+    Examples:
+        lckd serve STUDIES
+        lckd serve STUDIES --host 0.0.0.0 --users users.txt
+
+    Args:
+        studies: folder of study folders, a flat folder whose files share prefixes, or a data list (.json).
+        labels: folder for labels; STUDIES-labels if not given.
+        host: address to listen on; any but this machine's own needs --token or --users.
+        port: to listen on; 0 takes a free one.
+        token: password that every user has to give; better in the environment variable LCKD_TOKEN.
+        users: file of users with hashed passwords; lckd password NAME makes a line of it.
+        weights: other weights than the shipped ones.
+        precompute: segment all unfinished studies in the background.
+        upload_mb: most megabytes that a request may send.
+    """
+    try:
+        from monailabel_app.server import serve as run_server
+    except ImportError as error:
+        raise StudyError(f"{error.name} is missing, which the server needs; make server installs it") from error
+    port, limit = int(_number("port", port, 0, 65535)), int(_number("upload_mb", upload_mb, 1, 2**20))
+    conf = {"labels": labels, "weights": weights, "precompute": "true" if precompute else None}
+    run_server(studies, conf, host, port, token, users, limit * 2**20)
+
+
+def password(name: str) -> str:
+    """Ask for a user's password; prints the line for the file that lckd serve --users reads.
+
+    Args:
+        name: of the user.
+    """
+    import getpass
+
+    from monailabel_app.guard import user_line
+
+    return user_line(name, getpass.getpass(f"password of {name}: "))
+
+
 def version() -> str:
     """The version of this package."""
     return __version__
@@ -195,6 +245,8 @@ VERBS: dict[str, Callable[..., Any]] = {
     "train": train,
     "demo": demo,
     "publish": publish,
+    "serve": serve,
+    "password": password,
     "version": version,
 }
 
