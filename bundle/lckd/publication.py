@@ -61,6 +61,8 @@ def publish(
     }
     facts["weights"]["provenance"] = state.get("provenance", {})
     facts["evaluation"] = tested.get("table", {})
+    means = tested["table"]["mean"] if tested else {}
+    facts["eval_metrics"] = {f"mean_dice_{region}": means[region]["dice"] for region in means}
     facts["robustness"] = changed
     facts["calibration"] = {}
     if validated:

@@ -247,7 +247,7 @@ def test_batch_inference_runs_in_a_process_of_its_own(server):
 
 
 def await_status(server: Server, status: str) -> None:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 120
     while (task := server.ask("GET", "/batch/infer").json())["status"] != status:
         assert task["status"] in ("SUBMITTED", "RUNNING") and time.monotonic() < deadline, task
         time.sleep(0.1)
