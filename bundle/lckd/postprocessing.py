@@ -25,8 +25,8 @@ class Postprocessing:
     """
 
     threshold: Mapping[str, float] = field(default_factory=lambda: dict.fromkeys(REGIONS, 0.5))
-    smallest_lesion_ml: float = 0.0
-    smallest_enhancing_ml: float = 0.0
+    smallest_lesion_ml: float = 0.5
+    smallest_enhancing_ml: float = 0.5
 
     def __call__(self, probabilities: Tensor, voxel_ml: float) -> Tensor:
         """Label map ``(1, X, Y, Z)`` uint8 of probabilities ``(3, X, Y, Z)`` in the order of ``REGIONS``."""
