@@ -198,7 +198,16 @@ def plain_and(task, study, folder, array_of, affine) -> tuple[np.ndarray, nib.Ni
     for name in ("plain", "other"):
         (item,) = find_studies(folder / name)
         results.append(
-            segmented(task, {"image": item["t1ce"], "study": item, "sequences": "t1", "precision": "fp32"})[0]
+            segmented(
+                task,
+                {
+                    "image": item["t1ce"],
+                    "study": item,
+                    "sequences": "t1",
+                    "precision": "fp32",
+                    "postprocessing": "none",
+                },
+            )[0]
         )
     return values(results[0]), results[1]
 
