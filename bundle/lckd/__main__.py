@@ -127,6 +127,36 @@ def demo(output: str = "demo", seed: int = 0, missing: str = "t1ce") -> None:
     run_demo(Path(output), int(_number("seed", seed, 0, 2**31)), parse_subset(missing))
 
 
+def simulate(
+    output: str, *, count: int = 1, seed: int = 0, tumour_ml: float | None = None, sequences: str | None = None
+) -> None:
+    """Write simulated studies with their label maps, one folder each; no patient's image is in them.
+
+    Examples:
+        lckd simulate STUDIES --count 3
+        lckd simulate DATA/train --count 8 --seed 1000 --tumour_ml 0
+
+    Args:
+        output: folder for the study folders, made if missing.
+        count: how many.
+        seed: of the first one; the next has the next seed.
+        tumour_ml: volume of the whole tumour, 0 for healthy brains; drawn if not given.
+        sequences: write only these, e.g. flair+t2.
+    """
+    from tqdm import tqdm
+
+    from lckd.sequences import SEQUENCES, parse_subset
+    from lckd.simulation import simulate_study, write_study
+
+    subset = SEQUENCES if sequences is None else parse_subset(sequences)
+    first, volume = int(_number("seed", seed, 0, 2**31)), tumour_ml
+    if volume is not None:
+        volume = _number("tumour_ml", volume, 0, 1000)
+    for number in tqdm(range(first, first + int(_number("count", count, 1, 10_000))), unit="study"):
+        study = simulate_study(seed=number, tumour_volume_ml=volume)
+        write_study(study, Path(output) / f"simulated_{number:05}", sequences=subset)
+
+
 def robustness(
     studies: str, *, output: str, weights: str | None = None, device: str = "auto", precision: str = "auto"
 ) -> None:
@@ -241,6 +271,7 @@ def version() -> str:
 VERBS: dict[str, Callable[..., Any]] = {
     "segment": segment,
     "evaluate": evaluate,
+    "simulate": simulate,
     "robustness": robustness,
     "train": train,
     "demo": demo,

@@ -1,0 +1,115 @@
+"""Random changes of a preprocessed study in training that MONAI does not have."""
+
+from collections.abc import Hashable, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from monai.config import KeysCollection
+from monai.transforms import MapTransform, NormalizeIntensity, RandBiasField, RandomizableTransform
+from monai.utils import convert_to_tensor
+from torch import Tensor
+
+SEARCHED = 12
+"""How many half voxels to either side of the brain's middle its midline is looked for."""
+
+
+def midline(image: Tensor) -> int:
+    """Twice the position of the mid-sagittal plane along the first spatial axis of ``image`` ``(C, X, Y, Z)``.
+
+    It is where the image resembles its mirror image best, for a head that is not turned: RAS, near an atlas.
+    """
+    profile = image[:, :, ::2, ::2].abs().sum(0)
+    filled = torch.nonzero(profile.sum((1, 2))).flatten()
+    middle = int(filled[0] + filled[-1])
+
+    def difference(doubled: int) -> float:
+        mirrored, inside = _mirror_indices(doubled, len(profile))
+        return float((profile[mirrored] - profile)[inside].abs().mean())
+
+    return min(range(middle - SEARCHED, middle + SEARCHED + 1), key=difference)
+
+
+class RandHealthyHemisphered(RandomizableTransform, MapTransform):
+    """Replaces the hemisphere that holds the tumour by the mirror image of the other one: a brain without a tumour.
+
+    A study whose tumour crosses the midline stays as it is. Intensities are normalized again, as they would be if the
+    tumour had never been there.
+
+    Args:
+        prob: of the change.
+        image: key of the preprocessed sequences ``(4, X, Y, Z)`` in RAS.
+        label: key of the label map ``(1, X, Y, Z)``.
+    """
+
+    def __init__(self, prob: float = 0.1, image: str = "image", label: str = "label") -> None:
+        MapTransform.__init__(self, [image, label])
+        RandomizableTransform.__init__(self, prob)
+        self.image, self.label = image, label
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Change ``data`` or leave it."""
+        item = dict(data)
+        self.randomize(None)
+        if not self._do_transform:
+            return item
+        image, label = item[self.image], item[self.label]
+        doubled = midline(convert_to_tensor(image, track_meta=False))
+        where = torch.nonzero(label[0].any(-1).any(-1)).flatten() * 2
+        if not len(where) or (where.min() <= doubled <= where.max()):
+            return item
+        ill = torch.arange(label.shape[1]) * 2 < doubled
+        if where.min() > doubled:
+            ill = ~ill
+        mirrored, inside = _mirror_indices(doubled, label.shape[1])
+        source = torch.where(ill, mirrored, torch.arange(label.shape[1]))
+        healthy = image[:, source] * (inside | ~ill)[None, :, None, None]
+        item[self.image] = NormalizeIntensity(nonzero=True, channel_wise=True)(healthy)
+        item[self.label] = torch.zeros_like(label)
+        return item
+
+
+class RandCoilSensitivityd(RandomizableTransform, MapTransform):
+    """Multiplies the intensities by a smooth field, another one for each sequence, as uneven coils do.
+
+    Normalized intensities are differences from the mean, which a field would only stretch: the mean is put back before.
+
+    Args:
+        keys: of sequences ``(C, X, Y, Z)``, zero outside the brain.
+        prob: of the change.
+        strength: largest coefficient of the polynomial field of ``RandBiasField``.
+        mean: the brain's mean intensity in standard deviations.
+    """
+
+    def __init__(self, keys: KeysCollection, prob: float = 0.2, strength: float = 0.3, mean: float = 4.0) -> None:
+        MapTransform.__init__(self, keys)
+        RandomizableTransform.__init__(self, prob)
+        self.strength, self.mean = strength, mean
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Change ``data`` or leave it."""
+        item = dict(data)
+        self.randomize(None)
+        if not self._do_transform:
+            return item
+        bias = RandBiasField(degree=3, coeff_range=(0.0, float(self.R.uniform(0, self.strength))), prob=1)
+        bias.set_random_state(int(self.R.randint(2**31)))
+        for key in self.key_iterator(item):
+            item[key] = torch.stack([self._uneven(channel, bias) for channel in item[key]])
+        return item
+
+    def _uneven(self, channel: Tensor, bias: RandBiasField) -> Tensor:
+        brain = channel != 0
+        if not brain.any():
+            return channel
+        field = convert_to_tensor(bias(torch.ones(1, *channel.shape)), track_meta=False)[0]
+        changed = (channel + self.mean) * (field / field[brain].mean())
+        deviation, average = torch.std_mean(changed[brain])
+        return torch.where(brain, (changed - average) / deviation, 0)
+
+
+def _mirror_indices(doubled: int, size: int) -> tuple[Tensor, Tensor]:
+    """Index of each position's mirror image about ``doubled / 2``, and whether it lies within ``size``."""
+    mirrored = doubled - torch.arange(size)
+    inside = (mirrored >= 0) & (mirrored < size)
+    return mirrored.clamp(0, size - 1), inside
