@@ -33,9 +33,12 @@ from monailabel_app.guard import Guard, RefusedError, address_of, is_local
 from monailabel_app.uploads import Sessions, Upload, remove_abandoned
 from pydantic import BaseModel, Json
 from requests_toolbelt import MultipartEncoder
+from starlette.datastructures import Headers
 from starlette.middleware import Middleware
 from starlette.middleware.authentication import AuthenticationMiddleware
+from starlette.middleware.body_limit import RequestBodyLimitMiddleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from lckd import __version__
 from lckd.devices import choose_device
@@ -365,13 +368,14 @@ def create_app(guard: Guard | None = None, upload_bytes: int = UPLOAD_BYTES, hos
     guard = guard or Guard(os.environ.get("LCKD_TOKEN"), os.environ.get("LCKD_USERS"))
     # Without a login, a web page whose name is made to point to this machine could use the server.
     hosts = ["*"] if guard.required else ["127.0.0.1", "localhost", "::1", host]
-    handlers: dict[Any, Any] = dict.fromkeys(EXPLAINED, _explain)
+    handlers: dict[Any, Any] = dict.fromkeys(EXPLAINED, _explain) | {413: lambda *_: _too_large(upload_bytes)}
     app = FastAPI(
         title="LCKD label server",
         openapi_url=None,  # its pages would be loaded from the internet
         lifespan=_lifespan,
-        max_body_size=upload_bytes,
         middleware=[
+            Middleware(DeclaredLengthLimit, upload_bytes=upload_bytes),
+            Middleware(RequestBodyLimitMiddleware, max_body_size=upload_bytes),
             Middleware(TrustedHostMiddleware, allowed_hosts=hosts),
             Middleware(AuthenticationMiddleware, backend=guard, on_error=_explain),
         ],
@@ -381,6 +385,28 @@ def create_app(guard: Guard | None = None, upload_bytes: int = UPLOAD_BYTES, hos
     app.state.sessions = Sessions()
     app.include_router(routes)
     return app
+
+
+class DeclaredLengthLimit:
+    """Refuses a request that says itself that it is too large, before any of it is read.
+
+    ``RequestBodyLimitMiddleware`` does so, too, and counts what comes without a length; but it has words of its own.
+    """
+
+    def __init__(self, app: ASGIApp, upload_bytes: int) -> None:
+        self.app, self.upload_bytes = app, upload_bytes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer, or pass on."""
+        length = Headers(scope=scope).get("content-length", "") if scope["type"] == "http" else ""
+        too_large = length.isdecimal() and int(length) > self.upload_bytes
+        await (_too_large(self.upload_bytes) if too_large else self.app)(scope, receive, send)
+
+
+def _too_large(upload_bytes: int) -> JSONResponse:
+    return _told(
+        413, f"the file sent is too large; accepted are {upload_bytes / 2**20:g} MB, which lckd serve --upload_mb sets"
+    )
 
 
 @contextlib.asynccontextmanager

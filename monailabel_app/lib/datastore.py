@@ -44,6 +44,8 @@ SYNONYMS = {
 }
 """Names of segments that mean one of our labels."""
 
+SCHEMA_VERSION = 1
+
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS studies (id TEXT PRIMARY KEY, item TEXT NOT NULL, sequences TEXT NOT NULL, error TEXT);
 CREATE TABLE IF NOT EXISTS labels (
@@ -53,6 +55,9 @@ CREATE TABLE IF NOT EXISTS given (client TEXT PRIMARY KEY, study TEXT NOT NULL, 
 """
 
 WITH_TAG = "EXISTS (SELECT 1 FROM labels WHERE labels.study = studies.id AND labels.tag = ?)"
+
+ABANDONED_S = 24 * 3600.0
+"""Seconds after which a label that is still unfinished was left by a process that was killed."""
 
 GIVEN_S = 8 * 3600.0
 """Seconds, a working day, for which a study that one annotator was given is kept from the others."""
@@ -81,8 +86,7 @@ class StudyDatastore(Datastore):
         try:
             self.labels.mkdir(parents=True, exist_ok=True)
             (self.labels / "cache").mkdir(exist_ok=True)
-            with self._index() as index:
-                index.executescript("PRAGMA journal_mode=WAL;" + SCHEMA)
+            self._make_index()
         except (OSError, sqlite3.Error) as error:
             raise StudyError(f"{self.labels} cannot be written ({error}); name another folder for labels") from error
         self._lock = threading.Lock()
@@ -389,6 +393,22 @@ class StudyDatastore(Datastore):
 
     # ---- inside
 
+    def _make_index(self) -> None:
+        """Tables of this version; those of another hold nothing that a scan and the labels' folders do not.
+
+        Notes, which only spare work, are lost with them.
+        """
+        with self._index() as index:
+            index.execute("PRAGMA journal_mode = WAL")
+            index.execute("BEGIN IMMEDIATE")
+            if index.execute("PRAGMA user_version").fetchone()[0] != SCHEMA_VERSION:
+                tables = index.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
+                for (name,) in tables:
+                    index.execute(f'DROP TABLE "{name}"')
+            for statement in SCHEMA.split(";"):
+                index.execute(statement)
+            index.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+
     @contextmanager
     def _index(self) -> Iterator[sqlite3.Connection]:
         """A connection of this call's own, committed at its end."""
@@ -439,6 +459,9 @@ class StudyDatastore(Datastore):
 
     def _find_labels(self) -> None:
         """Bring the index in line with the folders, e.g. after a crash between the two, or a restored backup."""
+        for unfinished in self.labels.glob("*/*/.[0-9a-f]*"):
+            if time.time() - unfinished.stat().st_mtime > ABANDONED_S:
+                shutil.rmtree(unfinished, ignore_errors=True)
         with self._index() as index:
             index.execute("BEGIN IMMEDIATE")  # before looking, or what another process saves meanwhile would be lost
             rows = []

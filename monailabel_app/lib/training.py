@@ -167,6 +167,8 @@ class FineTuning(TrainTask):
             "version": version.name,
             "finished": datetime.now(timezone.utc).isoformat(timespec="seconds"),
             "total_time": round(time.monotonic() - started, 1),
+            "epoch": 1,  # the viewer's bar stays full; the run's own history is gone
+            "total_epochs": 1,
         }
 
     def _sections(self, datastore: StudyDatastore) -> dict[str, list[Item]]:

@@ -1,5 +1,6 @@
 import json
 import os
+import sqlite3
 import subprocess
 import sys
 import time
@@ -195,6 +196,26 @@ def test_a_label_that_was_being_saved_when_the_power_went_is_no_version(datastor
     (unfinished / "info.json").write_text("{")
     again = StudyDatastore(studies, interval_s=None)
     assert again.get_label_uri("a", "final").endswith("0001/label.nii.gz")
+
+
+def test_what_a_killed_process_left_unfinished_goes_after_a_day(datastore, studies, label):
+    datastore.save_label("a", str(label), "final", {})
+    fresh, old = (datastore.labels / "a" / "final" / name for name in (".f00", ".f01"))
+    for unfinished in (fresh, old):
+        unfinished.mkdir()
+    os.utime(old, (0, 0))
+    StudyDatastore(studies, interval_s=None)
+    assert fresh.exists() and not old.exists()
+
+
+def test_an_index_of_another_version_is_made_anew(datastore, studies, label):
+    datastore.save_label("a", str(label), "final", {"client_id": "one"})
+    with sqlite3.connect(datastore.labels / "index.sqlite") as index:
+        index.execute("DROP TABLE labels")
+        index.execute("CREATE TABLE labels (other TEXT)")
+        index.execute("PRAGMA user_version = 99")
+    again = StudyDatastore(studies, interval_s=None)
+    assert again.get_label_info("a", "final")["client_id"] == "one" and len(again.list_images()) == 3
 
 
 def test_training_gets_the_sequences_and_the_final_label(datastore, label):

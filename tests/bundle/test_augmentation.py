@@ -1,0 +1,112 @@
+import numpy as np
+import pytest
+import torch
+from monai.data import MetaTensor
+
+from lckd.augmentation import RandCoilSensitivityd, RandHealthyHemisphered, midline
+from lckd.loading import LoadStudy
+from lckd.simulation import write_study
+from lckd.transforms import preprocessing
+
+
+@pytest.fixture(scope="module")
+def study(small_study, tmp_path_factory) -> dict:
+    """A preprocessed study whose tumour is put on the left of the brain's middle alone."""
+    folder = write_study(small_study, tmp_path_factory.mktemp("study"), study_id="a")
+    item = {name: str(folder / f"a_{name}.nii.gz") for name in small_study.images} | {"study": "a"}
+    loaded = preprocessing(label=True)(LoadStudy()(item | {"label": str(folder / "a_seg.nii.gz")}))
+    label = torch.zeros_like(loaded["label"].as_tensor())
+    label[:, 2:8, 10:20, 10:20] = 2
+    return {"image": loaded["image"].as_tensor(), "label": label}
+
+
+def _mirrored(image: torch.Tensor, doubled: int) -> tuple[np.ndarray, np.ndarray]:
+    """Pairs of columns that are each other's mirror image."""
+    pairs = [(x, doubled - x) for x in range(image.shape[1]) if 0 <= doubled - x < image.shape[1] and 2 * x < doubled]
+    left, right = zip(*pairs, strict=True)
+    return image[:, list(left)].numpy(), image[:, list(right)].numpy()
+
+
+class TestMidline:
+    @pytest.mark.parametrize("shift", [-3, 0, 4])
+    def test_it_is_found_where_the_image_is_symmetric(self, shift):
+        half = torch.rand(1, 12, 10, 10) + 0.1
+        image = torch.zeros(1, 40, 10, 10)
+        image[:, 8 + shift : 20 + shift], image[:, 20 + shift : 32 + shift] = half, half.flip(1)
+        assert midline(image) == 39 + 2 * shift
+
+    def test_a_tumour_does_not_move_it_far(self, study):
+        assert abs(midline(study["image"]) - (study["image"].shape[1] - 1)) <= 4
+
+
+class TestHealthyHemisphere:
+    def test_the_other_hemisphere_takes_the_tumour_s_place(self, study):
+        changed = RandHealthyHemisphered(prob=1.0)(study)
+        assert not changed["label"].any()
+        ill, well = _mirrored(changed["image"], midline(study["image"]))
+        np.testing.assert_array_equal(ill, well)
+
+    def test_it_is_normalized_as_a_brain_without_a_tumour(self, study):
+        image = RandHealthyHemisphered(prob=1.0)(study)["image"]
+        for channel in image:
+            assert abs(float(channel[channel != 0].mean())) < 1e-4
+            assert abs(float(channel[channel != 0].std()) - 1) < 1e-2
+
+    def test_the_right_hemisphere_likewise(self, study):
+        flipped = {key: value.flip(1) for key, value in study.items()}
+        changed = RandHealthyHemisphered(prob=1.0)(flipped)
+        ill, well = _mirrored(changed["image"], midline(flipped["image"]))
+        assert not changed["label"].any() and (ill == well).all()
+
+    def test_a_tumour_on_both_sides_stays(self, study):
+        both = study | {"label": torch.ones_like(study["label"])}
+        changed = RandHealthyHemisphered(prob=1.0)(both)
+        assert changed["image"] is both["image"] and changed["label"].all()
+
+    def test_a_study_without_a_tumour_stays(self, study):
+        healthy = study | {"label": torch.zeros_like(study["label"])}
+        assert RandHealthyHemisphered(prob=1.0)(healthy)["image"] is healthy["image"]
+
+    def test_a_missing_sequence_stays_missing(self, study):
+        image = study["image"].clone()
+        image[1] = 0
+        assert not RandHealthyHemisphered(prob=1.0)(study | {"image": image})["image"][1].any()
+
+    def test_not_always(self, study):
+        assert RandHealthyHemisphered(prob=0.0)(study)["image"] is study["image"]
+
+    def test_metadata_is_kept(self, study):
+        with_affine = {key: MetaTensor(value, affine=torch.eye(4) * 2) for key, value in study.items()}
+        changed = RandHealthyHemisphered(prob=1.0)(with_affine)
+        assert all(float(changed[key].affine[0, 0]) == 2 for key in changed)
+
+
+class TestCoilSensitivity:
+    def change(self, study: dict, seed: int = 0) -> torch.Tensor:
+        transform = RandCoilSensitivityd("image", prob=1.0)
+        transform.set_random_state(seed)
+        return transform(study)["image"]
+
+    def test_the_background_stays_zero_and_the_brain_normalized(self, study):
+        changed = self.change(study)
+        brain = study["image"] != 0
+        assert not changed[~brain].any()
+        for channel, mask in zip(changed, brain, strict=True):
+            assert abs(float(channel[mask].mean())) < 1e-4 and abs(float(channel[mask].std()) - 1) < 1e-3
+
+    def test_it_varies_smoothly_over_the_brain(self, study):
+        changed = self.change(study)
+        brain = study["image"][0] != 0
+        difference = (changed - study["image"])[0]
+        assert float(difference[brain].std()) > 0.02
+        steps = difference.diff(dim=0)[brain[1:] & brain[:-1]]
+        assert float(steps.abs().median()) < float(difference[brain].std())
+
+    def test_the_seed_decides_and_sequences_differ(self, study):
+        assert torch.equal(self.change(study), self.change(study))
+        assert not torch.equal(self.change(study), self.change(study, seed=1))
+
+    def test_a_missing_sequence_stays_missing(self, study):
+        image = study["image"].clone()
+        image[3] = 0
+        assert not self.change({"image": image})[3].any()
