@@ -80,10 +80,10 @@ class DecoderBlock(nn.Module):
 
 
 def space_to_depth(image: Tensor) -> Tensor:
-    """``(N, 1, D, H, W)`` to ``(N, 8, D/2, H/2, W/2)``: each 2x2x2 cube becomes eight channels."""
-    rows, _, depth, height, width = image.shape
-    cubes = image.reshape(rows, depth // 2, 2, height // 2, 2, width // 2, 2)
-    return cubes.permute(0, 2, 4, 6, 1, 3, 5).reshape(rows, 8, depth // 2, height // 2, width // 2)
+    """``(N, C, D, H, W)`` to ``(N, 8 * C, D/2, H/2, W/2)``: each 2x2x2 cube becomes eight channels."""
+    rows, channels, depth, height, width = image.shape
+    cubes = image.reshape(rows, channels, depth // 2, 2, height // 2, 2, width // 2, 2)
+    return cubes.permute(0, 1, 3, 5, 7, 2, 4, 6).reshape(rows, 8 * channels, depth // 2, height // 2, width // 2)
 
 
 def depth_to_space(features: Tensor) -> Tensor:

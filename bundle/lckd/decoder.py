@@ -69,14 +69,23 @@ class Decoder(nn.Module):
             Logits ``(B, 3, D, H, W)`` at the image's resolution, then those of the coarser scales but
             the deepest, for deep supervision.
         """
+        decoded = self.walk(features, availability)
+        outputs = [self.logits(decoded[0])]
+        if self.training:
+            for scale, head in enumerate(self.side_heads):
+                outputs.append(head(decoded[scale + 1]))
+        return outputs
+
+    def walk(self, features: list[Tensor], availability: Tensor) -> list[Tensor]:
+        """What the levels make of the features, ``(B, C, d, h, w)`` per scale, finest first."""
         deeper: Tensor | None = None
         decoded: list[Tensor] = []
         for step, level in enumerate(self.levels):
             deeper = level(features[len(features) - 1 - step], availability, deeper)
             decoded.insert(0, deeper)
-        logits = self.head(decoded[0])
-        outputs = [logits if self.full_resolution else depth_to_space(logits)]
-        if self.training:
-            for scale, head in enumerate(self.side_heads):
-                outputs.append(head(decoded[scale + 1]))
-        return outputs
+        return decoded
+
+    def logits(self, finest: Tensor) -> Tensor:
+        """Logits ``(B, 3, D, H, W)`` of the finest level's result."""
+        logits = self.head(finest)
+        return logits if self.full_resolution else depth_to_space(logits)

@@ -1,0 +1,184 @@
+"""Corrects logits around a user's marks, from what the decoder left: the network itself is not run again."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from scipy import ndimage
+from torch import Tensor, nn
+
+from lckd.blocks import activate, depth_to_space, space_to_depth
+from lckd.marks import Marks
+from lckd.network import LCKDNet
+from lckd.sequences import REGIONS
+
+WINDOW = 40
+"""Voxels of the network's grid, of 1 mm, to either side of a mark along each axis: beyond them nothing changes."""
+
+DECAYS = (4.0, 16.0)
+"""Voxels over which a mark's channels fall to 1/e: one says where the mark is, the other how far it may reach."""
+
+LARGEST_LOGIT = 8.0
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """What the decoder leaves of one study for a subset; to be kept, and refined any number of times.
+
+    Attributes:
+        features: ``(C, d, h, w)`` of the finest level, at half resolution.
+        logits: ``(3, D, H, W)`` on the network's grid, padding included.
+    """
+
+    features: Tensor
+    logits: Tensor
+
+
+def decode(network: LCKDNet, features: list[Tensor], availability: Tensor) -> Decoded:
+    """The last step of a network, for one study, with what refinement needs.
+
+    Args:
+        network: in evaluation mode.
+        features: of ``LCKDNet.encode``, of one study.
+        availability: ``(1, 4)`` boolean.
+    """
+    finest = network.decoder.walk(features, availability)[0]
+    return Decoded(finest[0], network.decoder.logits(finest)[0])
+
+
+class RefinementBlock(nn.Module):
+    """Residual block of two 3x3x3 convolutions without a norm, whose statistics would depend on the window."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv1, self.conv2 = (nn.Conv3d(channels, channels, 3, padding=1) for _ in range(2))
+        nn.init.zeros_(self.conv2.weight)  # starts as the identity, which stands in for the norm (Zhang et al. 2019)
+        nn.init.zeros_(self.conv2.bias)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """``(B, C, D, H, W)`` to the same shape."""
+        return features + self.conv2(activate(self.conv1(activate(features))))
+
+
+class RefinementNet(nn.Module):
+    """A small U-Net without norms at half resolution: decoder features, logits and marks to a change of the logits.
+
+    Args:
+        features: channels of the decoder's finest level.
+        widths: channels per scale, finest (half resolution) first.
+        blocks: residual blocks per scale on the way down.
+    """
+
+    divisor = 8
+    """Sides of its windows are multiples of it."""
+
+    def __init__(
+        self, features: int = 24, widths: Sequence[int] = (32, 48, 64), blocks: Sequence[int] = (0, 1, 2)
+    ) -> None:
+        super().__init__()
+        inputs = features + len(REGIONS) * (8 + 2 * len(DECAYS))
+        self.stem = nn.Conv3d(inputs, widths[0], 1)
+        self.downs = nn.ModuleList(
+            nn.Conv3d(fine, coarse, 2, stride=2) for fine, coarse in zip(widths[:-1], widths[1:], strict=True)
+        )
+        self.stages = nn.ModuleList(
+            nn.Sequential(*(RefinementBlock(width) for _ in range(count)))
+            for width, count in zip(widths, blocks, strict=True)
+        )
+        self.ups = nn.ModuleList(
+            nn.ConvTranspose3d(coarse, fine, 2, stride=2) for fine, coarse in zip(widths[:-1], widths[1:], strict=True)
+        )
+        self.merged = nn.ModuleList(RefinementBlock(width) for width in widths[:-1])
+        self.head = nn.Conv3d(widths[0], 8 * len(REGIONS), 1)
+        nn.init.zeros_(self.head.weight)  # a refinement starts as none
+        nn.init.zeros_(self.head.bias)
+
+    def forward(self, features: Tensor, logits: Tensor, marks: Tensor) -> Tensor:
+        """Change of the logits.
+
+        Args:
+            features: ``(B, C, d, h, w)`` of ``Decoded``, at half resolution.
+            logits: ``(B, 3, 2d, 2h, 2w)``.
+            marks: ``(B, M, d, h, w)`` of ``channels_of``.
+
+        Returns:
+            ``(B, 3, 2d, 2h, 2w)``.
+        """
+        folded = space_to_depth(logits.clamp(-LARGEST_LOGIT, LARGEST_LOGIT)) / 4
+        current = self.stem(torch.cat([features, folded, marks], 1))
+        kept: list[Tensor] = []
+        for scale, stage in enumerate(self.stages):
+            current = stage(current)
+            if scale < len(self.downs):
+                kept.append(current)
+                current = self.downs[scale](activate(current))
+        for scale in reversed(range(len(kept))):
+            current = self.merged[scale](kept[scale] + self.ups[scale](activate(current)))
+        return depth_to_space(self.head(activate(current)))
+
+
+def box_around(voxels: np.ndarray, size: Sequence[int], divisor: int = RefinementNet.divisor) -> tuple[slice, ...]:
+    """The part of a grid of ``size``, multiples of ``divisor``, that holds every mark's window."""
+    low = np.maximum(voxels.min(0) - WINDOW, 0) // divisor * divisor
+    high = np.minimum(-(-(voxels.max(0) + WINDOW + 1) // divisor) * divisor, size)
+    return tuple(slice(int(start), int(stop)) for start, stop in zip(low, high, strict=True))
+
+
+def channels_of(marks: Marks, box: tuple[slice, ...]) -> Tensor:
+    """Marks within ``box`` as ``(M, d, h, w)`` at half its resolution: per region inside and outside, and decay."""
+    start = np.array([side.start for side in box])
+    shape = [(side.stop - side.start) // 2 for side in box]
+    places = (marks.voxels - start) // 2
+    within = ((places >= 0) & (places < shape)).all(1)
+    channels = []
+    for region in range(len(REGIONS)):
+        for claim in (1, -1):
+            chosen = places[within & (marks.claims[:, region] == claim)]
+            channels += _decaying(chosen, shape)
+    return torch.stack(channels)
+
+
+def near(marks: Marks, box: tuple[slice, ...]) -> Tensor:
+    """Which voxels of ``box`` lie in the window of a mark: boolean ``(D, H, W)``."""
+    mask = torch.zeros([side.stop - side.start for side in box], dtype=torch.bool)
+    start = np.array([side.start for side in box])
+    for voxel in marks.voxels - start:
+        mask[tuple(slice(max(int(place) - WINDOW, 0), max(int(place) + WINDOW + 1, 0)) for place in voxel)] = True
+    return mask
+
+
+def refine(network: RefinementNet, decoded: Decoded, marks: Marks) -> Tensor:
+    """Logits ``(3, D, H, W)`` in float32 after ``marks``; those further than the window from every mark as they were.
+
+    Args:
+        network: in evaluation mode, on the device of ``decoded``.
+        decoded: of the study.
+        marks: voxel indices of the grid of ``decoded.logits``.
+    """
+    logits = decoded.logits.float().clone()
+    if not len(marks):
+        return logits
+    box = box_around(marks.voxels, logits.shape[1:])
+    change = change_of_logits(network, decoded, logits, marks, box)
+    logits[(slice(None), *box)] += change.float() * near(marks, box).to(change.device)
+    return logits
+
+
+def change_of_logits(
+    network: nn.Module, decoded: Decoded, logits: Tensor, marks: Marks, box: tuple[slice, ...]
+) -> Tensor:
+    """What the network adds to ``logits`` ``(3, D, H, W)`` within ``box``: ``(3, ...)``."""
+    half = tuple(slice(side.start // 2, side.stop // 2) for side in box)
+    features = decoded.features[(slice(None), *half)][None]
+    channels = channels_of(marks, box).to(features)[None]
+    return network(features, logits[(slice(None), *box)][None].to(features), channels)[0]
+
+
+def _decaying(places: np.ndarray, shape: Sequence[int]) -> list[Tensor]:
+    if not len(places):
+        return [torch.zeros(*shape)] * len(DECAYS)
+    free = np.ones(shape, bool)
+    free[tuple(places.T)] = False
+    distance = torch.from_numpy(ndimage.distance_transform_edt(free, sampling=2.0).astype(np.float32))
+    return [torch.exp(-distance / decay) for decay in DECAYS]

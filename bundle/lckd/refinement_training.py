@@ -1,0 +1,176 @@
+"""Trains refinement with a simulated user, over the features of a network that stays as it is."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from monai.engines import SupervisedEvaluator, SupervisedTrainer
+from monai.metrics import compute_dice
+from monai.transforms import Transform
+from monai.utils import convert_to_tensor
+from numpy.random import Generator
+from torch import Tensor
+
+from lckd.inferer import pad
+from lckd.losses import SegmentationLoss
+from lckd.marks import NO_MARKS, Marks
+from lckd.network import LCKDNet
+from lckd.refinement import Decoded, RefinementNet, box_around, change_of_logits, decode, near, refine
+from lckd.sequences import REGIONS, SEQUENCES, SUBSETS, parse_subset
+from lckd.simulated_user import SimulatedUser
+from lckd.trainer import SubsetSampler
+from lckd.transforms import label_map_of, regions_of
+from lckd.weights import load_weights
+
+_AMP = {"bf16": True, "fp32": False}
+
+
+def trained_network(network: LCKDNet, weights: str | None = None) -> LCKDNet:
+    """The network with its weights, the shipped ones if None, for evaluation alone."""
+    load_weights(network, weights)
+    return network.eval().requires_grad_(False)
+
+
+class EncodeStudy(Transform):
+    """A preprocessed, labelled study to what refinement is trained on: the encoder runs once, however often it is used.
+
+    Args:
+        network: of ``trained_network``.
+        divisor: its encoder's.
+        precision: ``bf16`` or ``fp32``.
+    """
+
+    def __init__(self, network: LCKDNet, divisor: int = 16, precision: str = "bf16") -> None:
+        self.network, self.divisor, self.amp = network, divisor, _AMP[precision]
+
+    def __call__(self, item: Mapping[str, Any]) -> dict[str, Any]:
+        """``features`` of the available sequences, ``label`` as regions ``(3, D, H, W)``, and ``availability``."""
+        image, label = (convert_to_tensor(item[key], track_meta=False)[None] for key in ("image", "label"))
+        availability = item["availability"]
+        padded, _ = pad(image, self.divisor)
+        with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=self.amp):
+            features = self.network.encode(padded, availability[None])
+        return {"features": features, "label": regions_of(pad(label, self.divisor)[0])[0], "availability": availability}
+
+
+def decode_item(network: LCKDNet, item: Mapping[str, Any], subset: Tensor, amp: bool) -> Decoded:
+    """What the network's decoder makes of an item of ``EncodeStudy`` with the sequences ``subset`` ``(4,)``."""
+    rows = subset[item["availability"]]
+    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=amp):
+        decoded = decode(network, [scale[rows] for scale in item["features"]], subset[None])
+    return Decoded(decoded.features.clone(), decoded.logits.float())
+
+
+class RefinementStep:
+    """One iteration: a study, a subset, and sessions of a simulated user, each mark an optimizer step.
+
+    Give it to MONAI's ``SupervisedTrainer`` as ``iteration_update``, with a ``RefinementNet``.
+
+    Args:
+        network: of ``trained_network``.
+        subsets: draws the subset of each study.
+        sessions: per iteration.
+        marks: most of a session.
+        stroke_share: share of the marks that are strokes.
+        precision: ``bf16`` or ``fp32``.
+        seed: of the user.
+    """
+
+    def __init__(
+        self,
+        network: LCKDNet,
+        subsets: SubsetSampler,
+        sessions: int = 2,
+        marks: int = 6,
+        stroke_share: float = 0.2,
+        precision: str = "bf16",
+        seed: int = 0,
+    ) -> None:
+        self.network, self.subsets, self.sessions, self.marks = network, subsets, sessions, marks
+        self.stroke_share, self.amp, self.seed = stroke_share, _AMP[precision], seed
+        self.loss = SegmentationLoss()
+
+    def __call__(self, engine: SupervisedTrainer, batch: Mapping[str, Any]) -> dict[str, float]:
+        """Train on an item of ``EncodeStudy``."""
+        rng = np.random.default_rng((self.seed, engine.state.iteration))
+        subset = self.subsets(batch["availability"][None], engine.state.iteration)[0]
+        decoded = decode_item(self.network, batch, subset, self.amp)
+        engine.network.train()
+        losses = [loss for _ in range(self.sessions) for loss in self._session(engine, decoded, batch["label"], rng)]
+        return {"loss": float(np.mean(losses)) if losses else 0.0}
+
+    def _session(self, engine: SupervisedTrainer, decoded: Decoded, target: Tensor, rng: Generator) -> list[float]:
+        user, truth = SimulatedUser(rng, self.stroke_share), target.numpy()
+        asked = rng.choice([*REGIONS, "label"], p=[0.25, 0.2, 0.25, 0.3])
+        logits, marks, losses = decoded.logits.clone(), NO_MARKS, []
+        for _ in range(int(rng.integers(1, self.marks + 1))):
+            mark = _mark(user, str(asked), logits, truth)
+            if mark is None:
+                break
+            marks = marks + mark
+            box = box_around(mark.voxels, logits.shape[1:])  # of the others only what lies in its window
+            inside = (slice(None), *box)
+            engine.optimizer.zero_grad(set_to_none=True)
+            with torch.autocast("cpu", torch.bfloat16, enabled=self.amp):
+                change = change_of_logits(engine.network, decoded, decoded.logits, marks, box)
+            refined = decoded.logits[inside] + change.float() * near(marks, box)
+            loss = self.loss([refined[None]], target[inside][None].float())
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(engine.network.parameters(), 1.0)
+            engine.optimizer.step()
+            logits[inside] = refined.detach()
+            losses.append(loss.item())
+        return losses
+
+
+class RefinementValidation:
+    """Dice per region after some clicks for it; takes the place of ``ValidationStep``.
+
+    Args:
+        network: of ``trained_network``.
+        subsets: on which it is measured.
+        clicks: per region.
+        precision: ``bf16`` or ``fp32``.
+    """
+
+    def __init__(
+        self, network: LCKDNet, subsets: Sequence[str], clicks: int = 3, precision: str = "bf16"
+    ) -> None:
+        self.network, self.subsets, self.clicks, self.amp = network, subsets, clicks, _AMP[precision]
+
+    def __call__(self, engine: SupervisedEvaluator, batch: Mapping[str, Any]) -> Tensor:
+        """Dice ``(15, 3)`` of an item of ``EncodeStudy``; NaN for a subset it cannot have or that is not measured."""
+        dice = torch.full((len(SUBSETS), len(REGIONS)), torch.nan)
+        network: RefinementNet = engine.network  # type: ignore[assignment]
+        network.eval()
+        for subset in map(parse_subset, self.subsets):
+            chosen = torch.tensor([sequence in subset for sequence in SEQUENCES])
+            if bool((chosen & ~batch["availability"]).any()):
+                continue
+            decoded = decode_item(self.network, batch, chosen, self.amp)
+            row = dice[SUBSETS.index(subset)]
+            for index, region in enumerate(REGIONS):
+                logits = self._clicked(network, decoded, region, batch["label"])
+                masks = regions_of(label_map_of(logits > 0))[index], batch["label"][index]
+                row[index] = compute_dice(*(mask[None, None] for mask in masks), ignore_empty=False)[0, 0]
+        return dice
+
+    def _clicked(self, network: RefinementNet, decoded: Decoded, region: str, target: Tensor) -> Tensor:
+        user, truth = SimulatedUser(), target.numpy()
+        logits, marks = decoded.logits, NO_MARKS
+        for _ in range(self.clicks):
+            mark = _mark(user, region, logits, truth)
+            if mark is None:
+                break
+            marks = marks + mark
+            with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=self.amp):
+                logits = refine(network, decoded, marks)
+        return logits
+
+
+def _mark(user: SimulatedUser, asked: str, logits: Tensor, truth: np.ndarray) -> Marks | None:
+    label_map = label_map_of(logits > 0)
+    if asked == "label":
+        return user.label_mark(label_map[0].numpy(), label_map_of(torch.from_numpy(truth))[0].numpy())
+    return user.region_mark(asked, regions_of(label_map).numpy(), truth)
