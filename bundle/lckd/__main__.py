@@ -113,6 +113,37 @@ def evaluate(
     SubsetEvaluation(segmenter, output).run(find_studies(studies))
 
 
+def evaluate_clicks(
+    studies: str,
+    *,
+    output: str,
+    clicks: int = 10,
+    weights: str | None = None,
+    refinement: str | None = None,
+    device: str = "auto",
+    precision: str = "auto",
+) -> None:
+    """Dice after each click of a simulated user, for four subsets and each region: JSON, CSV, Markdown table and plot.
+
+    Args:
+        studies: a folder of study folders with label maps, or a data list.
+        output: folder for the tables.
+        clicks: per region.
+        weights: other weights of the network than the shipped ones.
+        refinement: other weights of the refinement than the shipped ones.
+        device: auto, cpu, cuda, cuda:1 or mps.
+        precision: auto, fp32, bf16 or fp16.
+    """
+    from lckd.click_evaluation import ClickEvaluation
+    from lckd.datalist import find_studies
+    from lckd.interaction import Refiner
+    from lckd.segmentation import Segmenter
+
+    count = int(_number("clicks", clicks, 1, 100))
+    segmenter = Segmenter(weights=weights, device=device, precision=precision)
+    ClickEvaluation(segmenter, Refiner(weights=refinement), output, clicks=count).run(find_studies(studies))
+
+
 def demo(output: str = "demo", seed: int = 0, missing: str = "t1ce") -> None:
     """Simulate a glioma study, take a sequence away, segment the rest and compare with the truth.
 
@@ -271,6 +302,7 @@ def version() -> str:
 VERBS: dict[str, Callable[..., Any]] = {
     "segment": segment,
     "evaluate": evaluate,
+    "evaluate-clicks": evaluate_clicks,
     "simulate": simulate,
     "robustness": robustness,
     "train": train,

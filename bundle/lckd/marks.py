@@ -49,7 +49,8 @@ class Marks:
         outside = ((self.voxels < 0) | (self.voxels >= np.asarray(shape))).any(1)
         if outside.any():
             raise StudyError(
-                f"the mark at {_told(self.voxels[outside][0])} lies outside the image of {_told(shape)} voxels; remove it"
+                f"the mark at {_told(self.voxels[outside][0])} lies outside the image of {_told(shape)} voxels; "
+                "remove it"
             )
         voxels, index = np.unique(self.voxels, axis=0, return_inverse=True)
         inside, outside_claims = (np.zeros((len(voxels), len(REGIONS)), bool) for _ in range(2))

@@ -16,7 +16,7 @@ class LCKDNet(nn.Module):
     Args:
         encoder: ``(image (N, 1, D, H, W), sequence (N,)) -> list of (N, C, d, h, w)``, finest first.
         decoder: ``(list of (N, C, d, h, w), availability (B, 4)) -> list of logits``, the first at full resolution;
-            it fills what is missing.
+            it fills what is missing. Its ``walk`` gives what ``logits`` turns into those, for refinement.
     """
 
     def __init__(self, encoder: nn.Module | None = None, decoder: nn.Module | None = None) -> None:

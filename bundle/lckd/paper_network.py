@@ -173,10 +173,18 @@ class PaperDecoder(nn.Module):
             features: ``(N, C, d, h, w)`` per scale, finest first, of the available sequences.
             availability: ``(B, 4)`` boolean with N true entries.
         """
+        return [self.logits(self.walk(features, availability)[0])]
+
+    def walk(self, features: list[Tensor], availability: Tensor) -> list[Tensor]:
+        """The finest level's result ``(B, C, d, h, w)`` alone."""
         features = [fill(scale, availability) for scale in features]
         current = self.entry(features[-1].flatten(1, 2))
         for up, skip, refine, scale in reversed(
             list(zip(self.ups, self.skips, self.refine, features[:-1], strict=True))
         ):
             current = refine(up(current) + skip(scale.flatten(1, 2)))
-        return [F.interpolate(self.head(current), scale_factor=(2, 2, 1), mode="trilinear")]
+        return [current]
+
+    def logits(self, finest: Tensor) -> Tensor:
+        """Logits ``(B, 3, D, H, W)`` of the finest level's result."""
+        return F.interpolate(self.head(finest), scale_factor=(2, 2, 1), mode="trilinear")

@@ -1,7 +1,9 @@
 """Corrects logits around a user's marks, from what the decoder left: the network itself is not run again."""
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -43,8 +45,9 @@ def decode(network: LCKDNet, features: list[Tensor], availability: Tensor) -> De
         features: of ``LCKDNet.encode``, of one study.
         availability: ``(1, 4)`` boolean.
     """
-    finest = network.decoder.walk(features, availability)[0]
-    return Decoded(finest[0], network.decoder.logits(finest)[0])
+    decoder: Any = network.decoder
+    finest = decoder.walk(features, availability)[0]
+    return Decoded(finest[0], decoder.logits(finest)[0])
 
 
 class RefinementBlock(nn.Module):
@@ -53,8 +56,7 @@ class RefinementBlock(nn.Module):
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.conv1, self.conv2 = (nn.Conv3d(channels, channels, 3, padding=1) for _ in range(2))
-        nn.init.zeros_(self.conv2.weight)  # starts as the identity, which stands in for the norm (Zhang et al. 2019)
-        nn.init.zeros_(self.conv2.bias)
+        _zero(self.conv2)  # starts as the identity, which stands in for the norm (Zhang et al. 2019)
 
     def forward(self, features: Tensor) -> Tensor:
         """``(B, C, D, H, W)`` to the same shape."""
@@ -79,20 +81,17 @@ class RefinementNet(nn.Module):
         super().__init__()
         inputs = features + len(REGIONS) * (8 + 2 * len(DECAYS))
         self.stem = nn.Conv3d(inputs, widths[0], 1)
-        self.downs = nn.ModuleList(
-            nn.Conv3d(fine, coarse, 2, stride=2) for fine, coarse in zip(widths[:-1], widths[1:], strict=True)
-        )
+        self.downs = nn.ModuleList(nn.Conv3d(fine, coarse, 2, stride=2) for fine, coarse in itertools.pairwise(widths))
         self.stages = nn.ModuleList(
             nn.Sequential(*(RefinementBlock(width) for _ in range(count)))
             for width, count in zip(widths, blocks, strict=True)
         )
         self.ups = nn.ModuleList(
-            nn.ConvTranspose3d(coarse, fine, 2, stride=2) for fine, coarse in zip(widths[:-1], widths[1:], strict=True)
+            nn.ConvTranspose3d(coarse, fine, 2, stride=2) for fine, coarse in itertools.pairwise(widths)
         )
         self.merged = nn.ModuleList(RefinementBlock(width) for width in widths[:-1])
         self.head = nn.Conv3d(widths[0], 8 * len(REGIONS), 1)
-        nn.init.zeros_(self.head.weight)  # a refinement starts as none
-        nn.init.zeros_(self.head.bias)
+        _zero(self.head)  # a refinement starts as none
 
     def forward(self, features: Tensor, logits: Tensor, marks: Tensor) -> Tensor:
         """Change of the logits.
@@ -139,12 +138,12 @@ def channels_of(marks: Marks, box: tuple[slice, ...]) -> Tensor:
     return torch.stack(channels)
 
 
-def near(marks: Marks, box: tuple[slice, ...]) -> Tensor:
-    """Which voxels of ``box`` lie in the window of a mark: boolean ``(D, H, W)``."""
-    mask = torch.zeros([side.stop - side.start for side in box], dtype=torch.bool)
-    start = np.array([side.start for side in box])
-    for voxel in marks.voxels - start:
-        mask[tuple(slice(max(int(place) - WINDOW, 0), max(int(place) + WINDOW + 1, 0)) for place in voxel)] = True
+def near(voxels: np.ndarray, shape: Sequence[int], reach: Sequence[int]) -> Tensor:
+    """Boolean ``shape``: which voxels lie within ``reach`` of one of ``voxels`` ``(N, 3)`` along every axis."""
+    mask = torch.zeros(*shape, dtype=torch.bool)
+    for voxel in voxels:
+        window = zip(voxel, reach, strict=True)
+        mask[tuple(slice(max(int(place) - far, 0), max(int(place) + far + 1, 0)) for place, far in window)] = True
     return mask
 
 
@@ -161,8 +160,14 @@ def refine(network: RefinementNet, decoded: Decoded, marks: Marks) -> Tensor:
         return logits
     box = box_around(marks.voxels, logits.shape[1:])
     change = change_of_logits(network, decoded, logits, marks, box)
-    logits[(slice(None), *box)] += change.float() * near(marks, box).to(change.device)
+    logits[(slice(None), *box)] += change.float() * in_windows(marks, box).to(change.device)
     return logits
+
+
+def in_windows(marks: Marks, box: tuple[slice, ...]) -> Tensor:
+    """Which voxels of ``box`` lie in the window of a mark: boolean ``(D, H, W)``."""
+    start = np.array([side.start for side in box])
+    return near(marks.voxels - start, [side.stop - side.start for side in box], (WINDOW,) * 3)
 
 
 def change_of_logits(
@@ -173,6 +178,11 @@ def change_of_logits(
     features = decoded.features[(slice(None), *half)][None]
     channels = channels_of(marks, box).to(features)[None]
     return network(features, logits[(slice(None), *box)][None].to(features), channels)[0]
+
+
+def _zero(convolution: nn.Conv3d) -> None:
+    for parameter in convolution.parameters():
+        nn.init.zeros_(parameter)
 
 
 def _decaying(places: np.ndarray, shape: Sequence[int]) -> list[Tensor]:

@@ -16,7 +16,7 @@ from lckd.inferer import pad
 from lckd.losses import SegmentationLoss
 from lckd.marks import NO_MARKS, Marks
 from lckd.network import LCKDNet
-from lckd.refinement import Decoded, RefinementNet, box_around, change_of_logits, decode, near, refine
+from lckd.refinement import Decoded, RefinementNet, box_around, change_of_logits, decode, in_windows, refine
 from lckd.sequences import REGIONS, SEQUENCES, SUBSETS, parse_subset
 from lckd.simulated_user import SimulatedUser
 from lckd.trainer import SubsetSampler
@@ -114,7 +114,7 @@ class RefinementStep:
             engine.optimizer.zero_grad(set_to_none=True)
             with torch.autocast("cpu", torch.bfloat16, enabled=self.amp):
                 change = change_of_logits(engine.network, decoded, decoded.logits, marks, box)
-            refined = decoded.logits[inside] + change.float() * near(marks, box)
+            refined = decoded.logits[inside] + change.float() * in_windows(marks, box)
             loss = self.loss([refined[None]], target[inside][None].float())
             loss.backward()
             torch.nn.utils.clip_grad_norm_(engine.network.parameters(), 1.0)
@@ -134,9 +134,7 @@ class RefinementValidation:
         precision: ``bf16`` or ``fp32``.
     """
 
-    def __init__(
-        self, network: LCKDNet, subsets: Sequence[str], clicks: int = 3, precision: str = "bf16"
-    ) -> None:
+    def __init__(self, network: LCKDNet, subsets: Sequence[str], clicks: int = 3, precision: str = "bf16") -> None:
         self.network, self.subsets, self.clicks, self.amp = network, subsets, clicks, _AMP[precision]
 
     def __call__(self, engine: SupervisedEvaluator, batch: Mapping[str, Any]) -> Tensor:
@@ -152,8 +150,8 @@ class RefinementValidation:
             row = dice[SUBSETS.index(subset)]
             for index, region in enumerate(REGIONS):
                 logits = self._clicked(network, decoded, region, batch["label"])
-                masks = regions_of(label_map_of(logits > 0))[index], batch["label"][index]
-                row[index] = compute_dice(*(mask[None, None] for mask in masks), ignore_empty=False)[0, 0]
+                predicted = regions_of(label_map_of(logits > 0))[None, [index]]
+                row[index] = compute_dice(predicted, batch["label"][None, [index]], ignore_empty=False)[0, 0]
         return dice
 
     def _clicked(self, network: RefinementNet, decoded: Decoded, region: str, target: Tensor) -> Tensor:

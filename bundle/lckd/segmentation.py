@@ -19,6 +19,7 @@ from lckd.inferer import StudyInferer, pad
 from lckd.loading import LoadStudy
 from lckd.network import LCKDNet
 from lckd.postprocessing import Postprocessing
+from lckd.refinement import Decoded, decode
 from lckd.report import expected_dice, missing_sequences, study_report, voxel_ml_of
 from lckd.sequences import SEQUENCES
 from lckd.transforms import preprocessing
@@ -63,6 +64,8 @@ class PreparedStudy:
         warnings: of loading.
         timings_s: of loading and preprocessing.
         features: of the encoder, once the study was segmented in one window.
+        decoded: of the decoder, likewise.
+        label_map: ``(X, Y, Z)`` the result without marks, once there is one.
     """
 
     study: str
@@ -74,6 +77,8 @@ class PreparedStudy:
     warnings: tuple[str, ...]
     timings_s: dict[str, float]
     features: list[Tensor] | None = None
+    decoded: Decoded | None = None
+    label_map: Tensor | None = None
 
     @property
     def subset(self) -> tuple[str, ...]:
@@ -144,11 +149,11 @@ class Segmenter:
             StudyError: the study cannot be used; the message says why.
         """
         timings: dict[str, float] = {}
-        with _timed(timings, "load"):
+        with timed(timings, "load"):
             loaded = (loading or self.loading)(dict(item))
         affine, reference = loaded["image"].affine, loaded["reference"]
         shown = loaded["image"][SEQUENCES.index(reference)].as_tensor().clone()  # preprocessing works in place
-        with _timed(timings, "preprocess"):
+        with timed(timings, "preprocess"):
             image = self.preprocess({"image": loaded["image"]})["image"]
         return PreparedStudy(
             study=item["study"],
@@ -162,15 +167,38 @@ class Segmenter:
         )
 
     def segment(self, prepared: PreparedStudy) -> Segmentation:
-        """Segment a study; its features are kept in ``prepared``, so that a second time costs the decoder alone."""
+        """Segment a study; what the network gave is kept in ``prepared``, so that a second time costs none of it."""
         timings, warnings = dict(prepared.timings_s), list(prepared.warnings)
-        with _timed(timings, "network"):
+        with timed(timings, "network"):
             logits, device = self._infer(prepared, warnings)
-        with _timed(timings, "postprocess"):
+        with timed(timings, "postprocess"):
             raw = self.on_original_grid(logits, prepared.image)
-            label_map = self.postprocessing(raw, voxel_ml_of(prepared.affine.numpy()))[0]
+            prepared.label_map = self.postprocessing(raw, voxel_ml_of(prepared.affine.numpy()))[0]
+        return self.reported(prepared, prepared.label_map, raw, device, timings, warnings)
+
+    def reported(
+        self,
+        prepared: PreparedStudy,
+        label_map: Tensor,
+        raw: Tensor,
+        device: torch.device,
+        timings: dict[str, float],
+        warnings: list[str],
+    ) -> Segmentation:
+        """A result with its report.
+
+        Args:
+            prepared: the study.
+            label_map: ``(X, Y, Z)`` on the original grid.
+            raw: ``(3, X, Y, Z)`` probabilities on it, not calibrated.
+            device: that computed them.
+            timings: in seconds, per step.
+            warnings: for the user.
+        """
+        with timed(timings, "report"):
             probabilities = self.calibration.apply(raw)
-        subset = prepared.subset
+            subset = prepared.subset
+            estimated = self.calibration.estimated_dice(probabilities)
         timings["total"] = round(sum(timings.values()), 3)
         report = study_report(
             study=prepared.study,
@@ -180,7 +208,7 @@ class Segmenter:
             label_map=label_map.numpy(),
             affine=prepared.affine.numpy(),
             expected=expected_dice(self._evaluation, subset),
-            estimated=self.calibration.estimated_dice(probabilities),
+            estimated=estimated,
             missing=missing_sequences(self._evaluation, subset),
             device=str(device),
             precision=str(self.dtype).removeprefix("torch."),
@@ -207,7 +235,7 @@ class Segmenter:
             except (RuntimeError, MemoryError) as error:
                 if not out_of_memory(error) or (device, window) == attempts[-1]:
                     raise
-                prepared.features = None
+                prepared.features = prepared.decoded = None
                 failed = f"{device.type} had not enough memory for windows of {window or 'the whole study'} voxels"
                 continue
             if (device, window) != attempts[0]:
@@ -227,7 +255,9 @@ class Segmenter:
                 padded, inside = pad(inputs, inferer.divisor)
                 if prepared.features is None:
                     prepared.features = network.encode(padded.to(device), availability)
-                return network.decode(prepared.features, availability)[0][inside][0].float().cpu()
+                if prepared.decoded is None:
+                    prepared.decoded = decode(network, prepared.features, availability)
+                return prepared.decoded.logits[inside].float().cpu()
         finally:
             self.network.to(self.device)
             if device.type == "cuda":
@@ -242,7 +272,8 @@ class Segmenter:
 
 
 @contextmanager
-def _timed(timings: dict[str, float], step: str) -> Iterator[None]:
+def timed(timings: dict[str, float], step: str) -> Iterator[None]:
+    """Keep the seconds that the block takes under ``timings[step]``."""
     start = time.perf_counter()
     yield
     timings[step] = round(time.perf_counter() - start, 3)

@@ -35,7 +35,7 @@ class SimulatedUser:
         if place is None:
             return None
         missed, voxels = place
-        return region_marks(region, missed, voxels)
+        return region_marks(region, bool(missed), voxels)
 
     def label_mark(self, predicted: NDArray[np.uint8], truth: NDArray[np.uint8]) -> Marks | None:
         """A mark of the right label from label maps ``(X, Y, Z)``; None where they agree."""
@@ -50,7 +50,7 @@ class SimulatedUser:
         found = [(*_largest(kind), index) for index, kind in enumerate(kinds) if kind.any()]
         if not found:
             return None
-        size, component, offset, index = max(found, key=lambda part: part[0])
+        _, component, offset, index = max(found, key=lambda part: part[0])
         depth = ndimage.distance_transform_edt(np.pad(component, 1))[1:-1, 1:-1, 1:-1]
         middle = np.argwhere(depth >= (depth.max() if self.rng is None else 0.6 * depth.max()))
         start = middle[0 if self.rng is None else self.rng.integers(len(middle))]

@@ -17,6 +17,11 @@ BUNDLE = Path(__file__).resolve().parents[1]
 """The bundle's folder: this package lies in it, beside ``configs`` and ``models``."""
 
 WEIGHTS = BUNDLE / "models" / "model.pt"
+REFINEMENT_WEIGHTS = BUNDLE / "models" / "refinement.pt"
+
+FACTS = {WEIGHTS.name: "weights", REFINEMENT_WEIGHTS.name: "refinement"}
+"""Key of ``metadata.json`` under which the facts of shipped weights stand."""
+
 AVERAGED = "ema"
 """Key of a training checkpoint that holds the averaged weights."""
 
@@ -40,13 +45,14 @@ def sha256_of(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def load_weights(network: nn.Module, path: str | Path | None = None) -> str:
+def load_weights(network: nn.Module, path: str | Path | None = None, shipped: Path | None = None) -> str:
     """Load weights into ``network``, strictly.
 
     Args:
         network: receives the weights.
         path: a plain state dict, or a checkpoint of a training; None takes the shipped weights and
             checks their hash against ``metadata.json``.
+        shipped: which of the shipped weights; None for the segmenting network's.
 
     Returns:
         The file's SHA-256.
@@ -54,12 +60,13 @@ def load_weights(network: nn.Module, path: str | Path | None = None) -> str:
     Raises:
         StudyError: the file is missing, not a state dict, of another hash or of another architecture.
     """
-    file = WEIGHTS if path is None else Path(path)
+    shipped = shipped or WEIGHTS
+    file = shipped if path is None else Path(path)
     if not file.is_file():
         raise StudyError(f"weights {file} are missing; train them, or install the bundle with its models folder")
     digest = sha256_of(file)
     if path is None:
-        expected = metadata().get("weights", {}).get("sha256")
+        expected = metadata().get(FACTS[shipped.name], {}).get("sha256")
         if digest != expected:
             raise StudyError(f"weights {file} have SHA-256 {digest}, metadata.json says {expected}; restore the file")
     try:
@@ -67,7 +74,7 @@ def load_weights(network: nn.Module, path: str | Path | None = None) -> str:
         network.load_state_dict(state.get(AVERAGED, state), strict=True)
     except Exception as error:  # torch raises a dozen types for a file that is no state dict
         raise StudyError(
-            f"weights {file} do not fit this network ({reason(error)}); give the state dict of an LCKD network"
+            f"weights {file} do not fit this network ({reason(error)}); give the state dict of a training of it"
         ) from error
     return digest
 

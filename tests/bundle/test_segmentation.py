@@ -42,7 +42,7 @@ def test_the_report_says_what_was_done(plain):
     report = plain.report
     assert report["sequences"]["used"] == ["flair", "t1", "t1ce", "t2"]
     assert report["sequences"]["reference"] == "t1ce"
-    assert set(report["timings_s"]) == {"load", "preprocess", "network", "postprocess", "total"}
+    assert set(report["timings_s"]) == {"load", "preprocess", "network", "postprocess", "report", "total"}
     assert report["device"] == "cpu"
     assert report["precision"] == "float32"
     assert 0 < report["expected_dice"]["wt"]["dice"] <= 1

@@ -1,0 +1,172 @@
+import itertools
+
+import numpy as np
+import pytest
+import torch
+
+from lckd.errors import StudyError
+from lckd.interaction import Refiner
+from lckd.marks import NO_MARKS, label_marks, region_marks, total
+from lckd.refinement import WINDOW, Decoded, RefinementNet, box_around, channels_of, decode, in_windows, refine
+from lckd.segmentation import Segmenter
+from lckd.sequences import REGION_LABELS, REGIONS, SUBSETS
+from lckd.simulation import simulate_study, write_study
+from lckd.weights import save_weights
+
+
+@pytest.fixture(scope="module")
+def network() -> RefinementNet:
+    """With weights of a training that went wild: every rule has to hold whatever the weights are."""
+    torch.manual_seed(0)
+    network = RefinementNet(widths=(8, 12), blocks=(1, 1)).eval()
+    for parameter in network.parameters():
+        torch.nn.init.normal_(parameter, std=0.3)
+    return network
+
+
+@pytest.fixture
+def decoded() -> Decoded:
+    generator = torch.Generator().manual_seed(1)
+    return Decoded(torch.randn(24, 64, 16, 16, generator=generator), torch.randn(3, 128, 32, 32, generator=generator))
+
+
+class TestNetwork:
+    def test_an_untrained_refinement_changes_nothing(self, decoded):
+        marks = region_marks("et", True, [[10, 10, 10]])
+        assert torch.equal(refine(RefinementNet().eval(), decoded, marks), decoded.logits)
+
+    def test_it_is_small(self):
+        assert sum(parameter.numel() for parameter in RefinementNet().parameters()) <= 1_000_000
+
+    def test_beyond_the_window_nothing_changes(self, network, decoded):
+        with torch.inference_mode():
+            changed = refine(network, decoded, region_marks("tc", True, [[10, 10, 10]])) != decoded.logits
+        assert changed[:, : 10 + WINDOW + 1].float().mean() > 0.9
+        assert not changed[:, 10 + WINDOW + 1 :].any()
+
+    def test_without_marks_nothing_changes(self, network, decoded):
+        assert torch.equal(refine(network, decoded, NO_MARKS), decoded.logits)
+
+    @pytest.mark.parametrize("voxel", itertools.product((0, 127), (0, 31), (0, 31)))
+    def test_marks_at_the_corners(self, network, decoded, voxel):
+        with torch.inference_mode():
+            assert refine(network, decoded, region_marks("wt", False, [voxel])).shape == decoded.logits.shape
+
+
+class TestChannels:
+    def test_a_mark_is_where_it_was_made_and_fades(self):
+        marks = region_marks("et", False, [[20, 10, 12]])
+        box = box_around(marks.voxels, (64, 32, 32))
+        channels = channels_of(marks, box)
+        outside_et = channels[2 * (2 * REGIONS.index("et") + 1)]
+        assert outside_et.max() == outside_et[10, 5, 6] == 1
+        assert outside_et[12, 5, 6] == pytest.approx(np.exp(-1), abs=1e-6)
+        assert channels.sum((1, 2, 3)).count_nonzero() == 2  # no other region was spoken of
+
+    def test_the_box_holds_every_window_and_fits_the_network(self):
+        voxels = np.array([[100, 100, 100], [150, 90, 100]])
+        box = box_around(voxels, (240, 240, 160))
+        assert all((side.stop - side.start) % RefinementNet.divisor == 0 for side in box)
+        marks = region_marks("wt", True, voxels)
+        assert int(in_windows(marks, box).sum()) == int(
+            in_windows(marks, (slice(0, 240),) * 2 + (slice(0, 160),)).sum()
+        )
+
+
+@pytest.fixture(scope="module")
+def refiner(network, tmp_path_factory) -> Refiner:
+    file = tmp_path_factory.mktemp("weights") / "refinement.pt"
+    save_weights(network.state_dict(), file)
+    return Refiner(RefinementNet(widths=(8, 12), blocks=(1, 1)), file)
+
+
+@pytest.fixture(scope="module")
+def segmenter() -> Segmenter:
+    return Segmenter(precision="fp32")
+
+
+@pytest.fixture
+def prepared(segmenter, small_study, tmp_path):
+    folder = write_study(small_study, tmp_path / "s", study_id="s", label=False)
+    return segmenter.prepare({"study": "s", **{name: str(folder / f"s_{name}.nii.gz") for name in small_study.images}})
+
+
+class TestRules:
+    """On the grid that the user sees, with weights that know nothing."""
+
+    @pytest.mark.parametrize("region", REGIONS)
+    @pytest.mark.parametrize("inside", [True, False])
+    def test_a_mark_ends_up_where_it_was_claimed(self, segmenter, refiner, prepared, region, inside):
+        for voxel in ([0, 0, 0], [16, 18, 16], [31, 35, 31]):
+            label_map, _ = refiner.label_map(segmenter, prepared, region_marks(region, inside, [voxel]))
+            assert (int(label_map[tuple(voxel)]) in REGION_LABELS[region]) == inside
+
+    def test_the_same_marks_give_the_same_and_without_the_last_it_is_as_before(self, segmenter, refiner, prepared):
+        first = label_marks("enhancing tumour", [[16, 18, 16]])
+        both = first + label_marks("background", [[10, 10, 10]])
+        before, _ = refiner.label_map(segmenter, prepared, first)
+        after, _ = refiner.label_map(segmenter, prepared, both)
+        assert not torch.equal(before, after)
+        assert torch.equal(before, refiner.label_map(segmenter, prepared, first)[0])
+
+    def test_no_marks_give_the_segmentation(self, segmenter, refiner, prepared):
+        plain = segmenter.segment(prepared).label_map
+        assert torch.equal(refiner.label_map(segmenter, prepared, NO_MARKS)[0], plain)
+
+    def test_the_network_is_not_run_again(self, segmenter, refiner, prepared, monkeypatch):
+        segmenter.segment(prepared)
+        monkeypatch.setattr(type(segmenter.network), "encode", None)
+        monkeypatch.setattr(type(segmenter.network), "decode", None)
+        monkeypatch.setattr(type(segmenter.network.decoder), "walk", None)
+        result = refiner(segmenter, prepared, region_marks("wt", True, [[16, 18, 16]]))
+        assert result.report["marks"] == 1
+
+    def test_marks_that_cannot_be_are_refused(self, segmenter, refiner, prepared):
+        with pytest.raises(StudyError, match="outside the image"):
+            refiner(segmenter, prepared, region_marks("wt", True, [[99, 0, 0]]))
+        contradiction = total([region_marks("wt", True, [[1, 1, 1]]), region_marks("wt", False, [[1, 1, 1]])])
+        with pytest.raises(StudyError, match="contradict"):
+            refiner(segmenter, prepared, contradiction)
+
+
+@pytest.mark.parametrize(
+    "affine",
+    [
+        np.diag([-1.0, 1.0, 1.0, 1.0]),
+        np.array([[0, 0, 2.0, 5], [-1.0, 0, 0, 3], [0, 1.5, 0, -9], [0, 0, 0, 1.0]]),
+        np.array([[0.9, -0.3, 0, 5], [0.3, 0.9, 0, 3], [0, 0, -2.5, 9], [0, 0, 0, 1.0]]),
+    ],
+    ids=["flipped", "permuted and anisotropic", "oblique"],
+)
+def test_a_click_lands_where_it_was_made_on_any_grid(segmenter, affine, tmp_path):
+    """With a refinement that only marks the voxel it is told, the mark's place in the network's grid is the truth."""
+    from dataclasses import replace
+
+    study = replace(simulate_study((40, 44, 36), (4.0, 4.0, 4.5), seed=3), affine=affine)
+    folder = write_study(study, tmp_path / "s", study_id="s", sequences=("flair",), label=False)
+    prepared = segmenter.prepare({"study": "s", "flair": str(folder / "s_flair.nii.gz")})
+    segmenter.segment(prepared)
+    voxel = [14, 30, 20]
+    marks = region_marks("wt", True, [voxel])
+    moved = marks.moved(prepared.affine.numpy(), prepared.image.affine.numpy())
+    world = affine[:3, :3] @ voxel + affine[:3, 3]
+    there = prepared.image.affine.numpy()
+    assert np.abs(there[:3, :3] @ moved.voxels[0] + there[:3, 3] - world).max() <= 0.51
+    # and back: a spot of logits there is the user's voxel in the label map
+    logits = torch.full((3, *prepared.image.shape[1:]), -9.0)
+    spot = tuple(slice(place - 2, place + 3) for place in moved.voxels[0])
+    logits[(slice(None), *spot)] = 9.0
+    found = segmenter.on_original_grid(logits, prepared.image)[1] > 0.5
+    middle = torch.nonzero(found).float().mean(0)
+    assert (middle - torch.tensor(voxel)).abs().max() < 1
+
+
+def test_every_subset_can_be_decoded_for_refinement(segmenter):
+    image = torch.randn(1, 4, 32, 32, 32)
+    for subset in SUBSETS[::5]:
+        available = torch.tensor([[name in subset for name in ("flair", "t1", "t1ce", "t2")]])
+        with torch.inference_mode():
+            features = segmenter.network.encode(image, available)
+            kept = decode(segmenter.network, features, available)
+            assert torch.equal(kept.logits, segmenter.network.decode(features, available)[0][0])
+        assert kept.features.shape == (24, 16, 16, 16)
