@@ -9,16 +9,21 @@ from typing import Any
 from lib.active_learning import FirstStudy, MissingSequences, PickStudy, RandomStudy, Uncertainty
 from lib.batch import BatchTask, start_in_background
 from lib.datastore import SEPARATOR, StudyDatastore, sequences_of
+from lib.refinement import RefinementTask
 from lib.scoring import DiceScoring
 from lib.segmentation import LABEL_NAMES, SegmentationTask
 from lib.training import FineTuning
 from lib.versions import WeightsVersions
 from monailabel.interfaces.app import MONAILabelApp
 from monailabel.interfaces.exception import MONAILabelError, MONAILabelException
+from monailabel.interfaces.tasks.infer_v2 import InferType
 
 from lckd import __version__
 from lckd.errors import StudyError
+from lckd.interaction import Refiner
+from lckd.marks import BACKGROUND
 from lckd.report import DISCLAIMER
+from lckd.weights import metadata
 
 logger = logging.getLogger(__name__)
 
@@ -46,7 +51,7 @@ class LabelApp(MONAILabelApp):
             name="LCKD: glioma from any subset of sequences",
             description=f"Segments enhancing tumour, tumour core and whole tumour from what there is. {DISCLAIMER}",
             version=__version__,
-            labels=LABEL_NAMES,
+            labels={BACKGROUND: 0, **LABEL_NAMES},  # background is for clicks that deny a tumour
         )
         self._infers_threadpool = ThreadPoolExecutor(1, thread_name_prefix="infer")
         self._auto_update_scoring = False  # on_save_label does it; MONAI Label starts a process at every Next Sample
@@ -58,9 +63,16 @@ class LabelApp(MONAILabelApp):
         return StudyDatastore(self.studies, self.conf.get("labels"))
 
     def init_infers(self) -> dict[str, Any]:
-        """One model, with the weights in use."""
+        """The network with the weights in use, and what corrects it by clicks and scribbles."""
         self._versions = WeightsVersions(self.work_folder() / "weights", self.conf.get("weights"))
-        return {MODEL: SegmentationTask(self._versions)}
+        segmentation = SegmentationTask(self._versions)
+        if "refinement" not in metadata():
+            logger.warning("this bundle has no refinement for its weights: no clicks and no scribbles")
+            return {MODEL: segmentation}
+        refiner = Refiner()
+        kinds = {"clicks": InferType.DEEPEDIT, "one_label": InferType.DEEPGROW, "scribbles": InferType.SCRIBBLES}
+        refinements = {f"{MODEL}_{name}": RefinementTask(segmentation, refiner, kind) for name, kind in kinds.items()}
+        return {MODEL: segmentation, **refinements}
 
     def init_trainers(self) -> dict[str, Any]:
         """Fine-tuning on what annotators submitted."""
@@ -110,7 +122,9 @@ class LabelApp(MONAILabelApp):
         datastore = datastore or self._datastore
         task = self._infers.get(request.get("model", MODEL))
         if task is None:
-            raise MONAILabelException(MONAILabelError.INVALID_INPUT, f"there is no such model; it is called {MODEL}")
+            raise MONAILabelException(
+                MONAILabelError.INVALID_INPUT, f"there is no such model; accepted are {', '.join(self._infers)}"
+            )
         if "session_image" in request:
             volume = {"image": request["session_image"], "study": None}
             file, report = self._queued(task, dict(request) | volume)
@@ -121,14 +135,15 @@ class LabelApp(MONAILabelApp):
         chosen = {"image": datastore.get_image_uri(image), "study": item}
         file, report = self._queued(task, dict(request) | chosen)
         client = request.get("client_id")
-        run = {"model": MODEL, "weights": report["weights"], "sequences": report["sequences"]["used"]}
+        run = {"model": request.get("model", MODEL), "weights": report["weights"]}
+        run |= {"sequences": report["sequences"]["used"], "marks": report.get("marks", 0)}
         notes: dict[str, Any] = {"run": run | {"client_id": client}}
-        if run["sequences"] == list(sequences_of(item)):
+        if run["sequences"] == list(sequences_of(item)) and not run["marks"]:
             notes |= {name: report[name] for name in ("score", "estimated_dice")}
         datastore.update_image_info(study, notes)
         label, tag = file, request.get("label_tag") or "original"
         if request.get("save_label"):
-            info = {"model": MODEL, "params": report, "client_id": client}
+            info = {"model": run["model"], "params": report, "client_id": client}
             label = datastore.save_label(study, file, tag, info)
         return {"label": label, "tag": tag, "file": file, "params": report}
 

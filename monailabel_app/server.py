@@ -50,7 +50,15 @@ logger = logging.getLogger(__name__)
 UPLOAD_BYTES = 2 * 2**30
 CONNECTIONS = 100
 
-CLIENT_PARAMS = {"client_id", "label_info", "result_extension", "result_dtype", "result_compress", "restore_label_idx"}
+CLIENT_PARAMS = {
+    "client_id",
+    "label_info",
+    "result_extension",
+    "result_dtype",
+    "result_compress",
+    "restore_label_idx",
+    "label",
+}
 """What stock clients send beside options; the answer does not depend on it."""
 
 TASKS = {"/train/": "train", "/scoring/": "scoring", "/batch/infer": "batch_infer"}
@@ -229,29 +237,39 @@ async def infer(
     session_id: str = "",
     params: Annotated[Json[Params] | None, Form()] = None,
     file: UploadFile | None = None,
+    label: UploadFile | None = None,
     output: Literal["all", "image", "json"] = "all",
 ) -> Response:
     """Segment a study, the volume of a session or a file; one after the other, in the order of arrival."""
-    sent = await run_in_threadpool(Upload, file) if file else None
-    with sent or contextlib.nullcontext(request.app.state.sessions.get(session_id)) as volume:
+    sent, scribbles = [await run_in_threadpool(Upload, each) if each else None for each in (file, label)]
+    with (
+        scribbles or contextlib.nullcontext(),
+        sent or contextlib.nullcontext(request.app.state.sessions.get(session_id)) as volume,
+    ):
         if session_id and not volume:
             raise HTTPException(404, "the server has forgotten this volume; load it into the viewer again")
         if not (volume or image):
             raise StudyError("no image was given; name a study, or send a volume")
         # Waiting here takes no thread of those that answer everything else.
-        work = partial(_segment, model, image, volume, params or {}, output)
+        work = partial(_segment, model, image, volume, scribbles, params or {}, output)
         return await asyncio.get_running_loop().run_in_executor(request.app.state.queue, work)
 
 
-def _segment(model: str, image: str, volume: Upload | None, params: Params, output: str) -> Response:
+def _segment(
+    model: str, image: str, volume: Upload | None, scribbles: Upload | None, params: Params, output: str
+) -> Response:
     app = app_instance()
     options = _options(app.info()["models"], model, params)
+    # What was marked is read with care by the task that asks for it, and is no option.
+    interaction = getattr(app._infers[model], "interaction", tuple)()
+    options |= {"marks": {name: params[name] for name in interaction if name in params}} if interaction else {}
+    options |= {"scribbles": scribbles.image} if scribbles else {}
     # What the viewer calls a volume may say which sequence it is.
     source = {"session_image": volume.image, "name": image} if volume else {"image": image}
     started = time.perf_counter()
     result = app.infer({**options, **source, "model": model})
     logger.info("segmented %s in %.1f s", "a volume" if volume else image, time.perf_counter() - started)
-    unknown = sorted(params.keys() - options.keys() - CLIENT_PARAMS)
+    unknown = sorted(params.keys() - options.keys() - {*CLIENT_PARAMS, *interaction})
     facts = result["params"]
     facts["warnings"] = [*facts["warnings"], *(f"the option {name[:40]!r} was ignored" for name in unknown)]
     return _answer(Path(result["file"]), facts, output)

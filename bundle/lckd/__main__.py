@@ -229,7 +229,12 @@ def train(data: str, *, output: str, config: str | None = None, **settings: Any)
 
 
 def publish(
-    checkpoint: str, evaluation: str | None = None, validation: str | None = None, robustness: str | None = None
+    checkpoint: str,
+    evaluation: str | None = None,
+    validation: str | None = None,
+    robustness: str | None = None,
+    refinement: bool = False,
+    clicks: str | None = None,
 ) -> None:
     """Make a training's weights the bundle's own: models/model.pt, facts in metadata.json, tables in the model card.
 
@@ -238,10 +243,16 @@ def publish(
         evaluation: evaluation.json of these weights on test studies, for the expected Dice in reports.
         validation: the same on validation studies, which calibrates probabilities and estimates.
         robustness: robustness.json of these weights.
+        refinement: the training was one of the refinement: models/refinement.pt.
+        clicks: clicks.json of these weights of the refinement.
     """
     from lckd.publication import publish as make_own
+    from lckd.publication import publish_refinement
 
-    make_own(checkpoint, evaluation, validation, robustness)
+    if refinement:
+        publish_refinement(checkpoint, clicks)
+    else:
+        make_own(checkpoint, evaluation, validation, robustness)
 
 
 def serve(

@@ -79,8 +79,7 @@ class Refiner:
         size = prepared.image.shape[1:]
         _, inside = pad(torch.empty(1, 1, *size), segmenter.inferer.divisor)
         start = [side.start for side in inside[1:]]
-        moved = marks.moved(prepared.affine.numpy(), prepared.image.affine.numpy())
-        seen = ((moved.voxels >= 0) & (moved.voxels < np.array(size))).all(1)  # the rest is outside the brain's box
-        shifted = Marks(moved.voxels[seen] + start, moved.claims[seen])
+        seen = marks.moved(prepared.affine.numpy(), prepared.image.affine.numpy()).within(size)  # the brain's box
+        shifted = Marks(seen.voxels + start, seen.claims)
         with torch.inference_mode(), torch.autocast(device.type, dtype, dtype != torch.float32):
             return refine(self.network.to(device), prepared.decoded, shifted)[inside].cpu()

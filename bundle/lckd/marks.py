@@ -4,11 +4,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from nibabel.affines import apply_affine
 from numpy.typing import ArrayLike, NDArray
+from torch import Tensor
 
 from lckd.errors import StudyError
 from lckd.sequences import LABELS, REGION_LABELS, REGIONS
+from lckd.transforms import label_map_of, regions_of
 
 BACKGROUND = "background"
 
@@ -39,6 +42,21 @@ class Marks:
         """The marks on another grid: voxel indices of ``affine``'s grid to the nearest of ``target``'s."""
         moved = apply_affine(np.linalg.inv(target) @ affine, self.voxels) if len(self) else self.voxels
         return Marks(np.rint(moved).astype(np.int64), self.claims)
+
+    def within(self, shape: Sequence[int]) -> "Marks":
+        """Those that lie within a grid of ``shape``."""
+        seen = ((self.voxels >= 0) & (self.voxels < np.asarray(shape))).all(1)
+        return Marks(self.voxels[seen], self.claims[seen])
+
+    def drawn_on(self, label_map: Tensor) -> Tensor:
+        """A label map ``(X, Y, Z)`` in which every marked voxel is as it was claimed; the marks have been checked."""
+        places = tuple(torch.from_numpy(self.voxels.T))
+        regions = regions_of(label_map[places][None, :, None, None])[..., 0, 0]  # (3, N)
+        claims = torch.from_numpy(self.claims.T)
+        regions = (regions | (claims > 0)) & (claims >= 0)
+        drawn = label_map.clone()
+        drawn[places] = label_map_of(regions[:, :, None, None])[0, :, 0, 0]
+        return drawn
 
     def checked(self, shape: Sequence[int]) -> "Marks":
         """The marks, each voxel once.

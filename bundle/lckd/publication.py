@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from lckd import robustness, weights
+from lckd import click_evaluation, robustness, weights
 from lckd.calibration import Calibration, pooled, reliability
 from lckd.errors import StudyError
 from lckd.evaluation import draw_heat_map, figure_of, markdown, table_row
@@ -54,6 +54,8 @@ def publish(
     for file, content in ((evaluation, tested), (validation, validated), (robustness_test, changed)):
         if content and content.get("weights") not in (digest, sha256_of(Path(checkpoint))):
             raise StudyError(f"{file} is about other weights than {checkpoint}; evaluate these")
+    if facts.get("refinement", {}).get("network") != digest:
+        facts.pop("refinement", None)  # it was trained on the features of other weights
     facts["weights"] = {
         "file": f"models/{weights.WEIGHTS.name}",
         "sha256": digest,
@@ -70,6 +72,45 @@ def publish(
         facts["calibration"] = calibration.facts() | {"test": calibration.assessed(tested["records"]) if tested else {}}
     write_json(weights.METADATA, facts)
     _write_card(facts, tested)
+    return digest
+
+
+def publish_refinement(checkpoint: str | Path, clicks: str | Path | None = None) -> str:
+    """Write ``models/refinement.pt``, its facts into ``metadata.json``, and what clicks bring into the model card.
+
+    Args:
+        checkpoint: of a training with ``configs/train/refinement.yaml`` over the shipped weights.
+        clicks: ``clicks.json`` of ``lckd evaluate-clicks``, or of the benchmark, on test studies.
+
+    Returns:
+        The SHA-256 of ``models/refinement.pt``.
+
+    Raises:
+        StudyError: a file is missing, is not what it should be, or is about other weights.
+    """
+    facts = metadata()
+    try:
+        state = torch.load(checkpoint, map_location="cpu", weights_only=True)
+        measured = {} if clicks is None else json.loads(Path(clicks).read_text(encoding="utf-8"))
+    except (OSError, ValueError, RuntimeError) as error:
+        raise StudyError(f"the files of a training cannot be read ({error}); give its checkpoint and table") from error
+    digest = save_weights(state.get(AVERAGED, state), weights.REFINEMENT_WEIGHTS)
+    network, about = facts["weights"]["sha256"], measured.get("weights", {})
+    ours = about.get("network") == network and about.get("refinement") in (digest, sha256_of(Path(checkpoint)))
+    if measured and not ours:
+        raise StudyError(f"{clicks} is about other weights than these; evaluate these")
+    facts["refinement"] = {
+        "file": f"models/{weights.REFINEMENT_WEIGHTS.name}",
+        "sha256": digest,
+        "network": network,
+        "provenance": state.get("provenance", {}),
+    }
+    write_json(weights.METADATA, facts)
+    table = click_evaluation.markdown(measured["records"]) if measured else "Not measured for these weights.\n"
+    if measured:
+        write_atomically(CARD.parent / "clicks.png", lambda path: click_evaluation.draw(path, measured["records"]))
+    text = _replaced(CARD.read_text(encoding="utf-8"), "clicks", table)
+    write_atomically(CARD, lambda path: path.write_text(text, encoding="utf-8"))
     return digest
 
 

@@ -36,6 +36,10 @@ class Decoded:
     features: Tensor
     logits: Tensor
 
+    def to(self, device: torch.device) -> "Decoded":
+        """The same on a device."""
+        return Decoded(self.features.to(device), self.logits.to(device))
+
 
 def decode(network: LCKDNet, features: list[Tensor], availability: Tensor) -> Decoded:
     """The last step of a network, for one study, with what refinement needs.

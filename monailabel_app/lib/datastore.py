@@ -228,8 +228,11 @@ class StudyDatastore(Datastore):
         values, affine = read_label_map(label_filename)
         values = _by_name(values, label_info.get("label_info"))
         # What a person submits was mostly drawn upon the newest run, which a viewer does not say.
-        run = {} if "params" in label_info else {"run": self._notes(image_id).get("run")}
-        info = dict(label_info) | run | {"saved": datetime.now(timezone.utc).isoformat(timespec="seconds")}
+        run = None if "params" in label_info else self._notes(image_id).get("run")
+        edited = label_info["params"].get("marks", 0) if "params" in label_info else run
+        made = "semi-automatic" if edited else "automatic" if "params" in label_info else "manual"
+        saved = datetime.now(timezone.utc).isoformat(timespec="seconds")
+        info = dict(label_info) | ({"run": run} if run else {}) | {"made": made, "saved": saved}
         folder = self.labels / image_id / label_tag
         folder.mkdir(parents=True, exist_ok=True)
         unfinished = folder / f".{uuid.uuid4().hex}"

@@ -3,6 +3,7 @@
 import tempfile
 from collections.abc import Mapping, Sequence
 from copy import copy
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean
 from typing import Any
@@ -20,12 +21,12 @@ from lckd.calibration import soft_dice
 from lckd.datalist import Item, kind_of_file, study_from_files
 from lckd.devices import PRECISIONS, choose_precision, devices_here
 from lckd.errors import StudyError
-from lckd.images import read_image, write_image
+from lckd.images import Image, read_image, write_image
 from lckd.inferer import StudyInferer
 from lckd.loading import LoadStudy
 from lckd.postprocessing import NO_POSTPROCESSING, Postprocessing
 from lckd.report import volumes_ml
-from lckd.segmentation import PreparedStudy, Segmenter
+from lckd.segmentation import PreparedStudy, Segmentation, Segmenter
 from lckd.sequences import SEQUENCE_NAMES, SEQUENCES, SUBSETS, parse_subset, reference_sequence, subset_name
 from lib.datastore import sequences_of
 from lib.recognition import guess_sequence
@@ -99,6 +100,16 @@ class SegmentationTask(InferTask):
         Raises:
             StudyError: an option or the study cannot be used.
         """
+        opened = self.open(request)
+        result = opened.segmenter.segment(opened.prepared)
+        self.keep(opened)
+        label_map, affine = opened.shown(result.label_map.numpy())
+        if opened.choice["postprocessing"] == LARGEST:
+            label_map = largest_lesion(label_map)
+        return written(label_map, affine), opened.report(result, label_map, affine)
+
+    def open(self, request: Mapping[str, Any]) -> "OpenedStudy":
+        """The study of a request, prepared or kept, and what is to be done with it; raises as a call does."""
         options = {name: request.get(name, default) for name, default in self._config.items()}
         choice = {name: choose(name, options[name], accepted) for name, accepted in self._lists().items()}
         item = request.get("study") or hand_loaded(request["image"], choice["this volume is"], request.get("name"))
@@ -109,25 +120,20 @@ class SegmentationTask(InferTask):
         segmenter.inferer = StudyInferer(flips=_flag("flips", options["flips"]))
         segmenter.postprocessing = POSTPROCESSING[choice["postprocessing"]]
 
-        key = (fingerprint(item), subset, version.facts["sha256"], str(segmenter.device), segmenter.dtype)
+        facts = (version.facts["sha256"], str(segmenter.device), segmenter.dtype, segmenter.inferer.flips)
+        key = (fingerprint(item), subset, *facts, choice["postprocessing"])
         kept = self._cache.pop(key, None)
         prepared = segmenter.prepare(item, LoadStudy(subset)) if kept is None else _on_device(kept, segmenter.device)
-        result = segmenter.segment(prepared)
-        self._keep(key, prepared)
+        file = Path(request["image"])
+        grid = None if str(file) == item.get(reference_sequence(subset)) else read_image(file)
+        return OpenedStudy(key, segmenter, prepared, choice, version, grid, kept is not None)
 
-        label_map, affine = result.label_map.numpy(), result.affine.numpy()
-        if str(request["image"]) != item.get(reference_sequence(subset)):  # the viewer shows another sequence's grid
-            shown = read_image(request["image"])
-            label_map, affine = on_grid(label_map, affine, shown.array.shape, shown.affine), shown.affine
-        if choice["postprocessing"] == LARGEST:
-            label_map = largest_lesion(label_map)
-        with tempfile.NamedTemporaryFile(suffix=".nii.gz", delete=False) as file:
-            write_image(file.name, label_map, affine)
-        report = result.report | {"volumes_ml": volumes_ml(label_map, affine), "cached": kept is not None}
-        report["weights"] = report["weights"] | version.told()
-        # Weights without a calibration, such as fine-tuned ones, estimate no Dice; an order of studies they do give.
-        dice = report["estimated_dice"] or {"all": soft_dice(result.probabilities.numpy())}
-        return file.name, report | {"score": round(mean(dice.values()), 4), "label_names": LABEL_NAMES}
+    def keep(self, opened: "OpenedStudy") -> None:
+        """In the processor's memory, so that between two calls a GPU's is free."""
+        kept = _on_device(opened.prepared, torch.device("cpu"))
+        kept.timings_s = {}  # the next time nothing is loaded
+        if size_bytes(kept) <= self._cache.maxsize:
+            self._cache[opened.key] = kept
 
     def _lists(self) -> dict[str, list[str]]:
         """The options that are combo boxes, each with what it accepts."""
@@ -142,12 +148,57 @@ class SegmentationTask(InferTask):
             self._segmenters[key] = Segmenter(weights=version.weights, device=device)
         return self._segmenters[key]
 
-    def _keep(self, key: tuple, prepared: PreparedStudy) -> None:
-        """In the processor's memory, so that between two calls a GPU's is free."""
-        kept = _on_device(prepared, torch.device("cpu"))
-        kept.timings_s = {}  # the next time nothing is loaded
-        if size_bytes(kept) <= self._cache.maxsize:
-            self._cache[key] = kept
+
+@dataclass(frozen=True)
+class OpenedStudy:
+    """A study that a request is about.
+
+    Attributes:
+        key: under which it is kept.
+        segmenter: with the weights, device, precision and rules of the request.
+        prepared: the study.
+        choice: the options that are combo boxes.
+        version: of the weights.
+        grid: the image that the viewer shows, where it is another one than the reference of the sequences in use.
+        cached: it was kept from an earlier request.
+    """
+
+    key: tuple
+    segmenter: Segmenter
+    prepared: PreparedStudy
+    choice: Mapping[str, str]
+    version: Version
+    grid: Image | None
+    cached: bool
+
+    @property
+    def affine(self) -> NDArray:
+        """Voxel to world of the image that the viewer shows."""
+        return self.prepared.affine.numpy() if self.grid is None else self.grid.affine
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Its voxels."""
+        return tuple(self.prepared.shown.shape) if self.grid is None else self.grid.array.shape
+
+    def shown(self, label_map: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], NDArray]:
+        """A result on the grid of the image that the viewer shows, and its affine."""
+        return on_grid(label_map, self.prepared.affine.numpy(), self.shape, self.affine), self.affine
+
+    def report(self, result: Segmentation, label_map: NDArray[np.uint8], affine: NDArray) -> dict[str, Any]:
+        """What the viewer is told of a result that is shown as ``label_map``."""
+        report = result.report | {"volumes_ml": volumes_ml(label_map, affine), "cached": self.cached}
+        report["weights"] = report["weights"] | self.version.told()
+        # Weights without a calibration, such as fine-tuned ones, estimate no Dice; an order of studies they do give.
+        dice = report["estimated_dice"] or {"all": soft_dice(result.probabilities.numpy())}
+        return report | {"score": round(mean(dice.values()), 4), "label_names": LABEL_NAMES}
+
+
+def written(label_map: NDArray[np.uint8], affine: NDArray) -> str:
+    """A temporary NIfTI file with a label map; who asks for it removes it."""
+    with tempfile.NamedTemporaryFile(suffix=".nii.gz", delete=False) as file:
+        write_image(file.name, label_map, affine)
+    return file.name
 
 
 def hand_loaded(image: str | Path, said: str = AUTO, name: str | None = None) -> Item:
@@ -203,12 +254,16 @@ def fingerprint(item: Item) -> tuple:
 def size_bytes(prepared: PreparedStudy) -> int:
     """Memory that keeping a study takes."""
     tensors = [prepared.image, prepared.shown, *(prepared.features or ())]
+    tensors += [prepared.decoded.features, prepared.decoded.logits] if prepared.decoded else []
+    tensors += [] if prepared.label_map is None else [prepared.label_map]
     return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
 
 
 def _on_device(prepared: PreparedStudy, device: torch.device) -> PreparedStudy:
     if prepared.features is not None:
         prepared.features = [scale.to(device) for scale in prepared.features]
+    if prepared.decoded is not None:
+        prepared.decoded = prepared.decoded.to(device)
     return prepared
 
 

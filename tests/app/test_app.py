@@ -28,8 +28,8 @@ def values(file: str) -> np.ndarray:
 
 def test_what_the_viewer_builds_its_panel_from(app):
     info = json.loads(json.dumps(app.info()))
-    assert info["labels"] == {"necrosis": 1, "edema": 2, "enhancing tumour": 3}
-    assert list(info["models"]) == ["lckd"]
+    assert info["labels"] == {"background": 0, "necrosis": 1, "edema": 2, "enhancing tumour": 3}
+    assert next(iter(info["models"])) == "lckd"
     assert list(info["strategies"]) == ["study", "first", "random", "missing", "uncertainty"]
     assert info["strategies"]["study"]["config"]["study"][1:] == ["a", "b", "c"]
     assert info["datastore"]["total"] == 3
@@ -91,10 +91,10 @@ def test_no_other_image_is_segmented(app, image):
         app.infer({"model": "lckd", "image": image})
 
 
-def test_there_is_one_model(app):
+def test_another_model_is_refused(app):
     with pytest.raises(MONAILabelException) as refused:
         app.infer({"model": "deepedit", "image": "a"})
-    assert refused.value.msg == "there is no such model; it is called lckd"
+    assert "there is no such model; accepted are lckd" in refused.value.msg
 
 
 def test_a_submitted_label_is_scored_against_the_proposal(app):

@@ -11,7 +11,8 @@ from lckd.encoder import Encoder
 from lckd.errors import StudyError
 from lckd.evaluation import summarize, write_tables
 from lckd.network import LCKDNet
-from lckd.publication import publish
+from lckd.publication import publish, publish_refinement
+from lckd.refinement import RefinementNet
 from lckd.robustness import CHANGES
 from lckd.sequences import REGIONS, SEQUENCES, SUBSETS, subset_name
 from lckd.weights import load_weights, metadata, sha256_of
@@ -61,6 +62,43 @@ def records() -> list[dict]:
                 scores = {"hd95_mm": 3.0, "both_empty": False, "histogram": logit_histogram(probabilities, truth)}
                 made.append(record | scores)
     return made
+
+
+class TestRefinement:
+    @pytest.fixture
+    def refinement(self, files, tmp_path, monkeypatch) -> dict[str, Path]:
+        """A checkpoint of a refinement over published weights, with its table."""
+        monkeypatch.setattr(weights, "REFINEMENT_WEIGHTS", tmp_path / "refinement.pt")
+        network = publish(**files)
+        torch.save({"ema": RefinementNet().state_dict(), "provenance": {"seed": 3}}, tmp_path / "clicked.pt")
+        row = {"study": "s", "subset": "flair", "method": "refinement", "seconds": 0.5}
+        records = [row | {"region": r, "clicks": n, "dice": 0.2 * n + 0.3} for r in REGIONS for n in range(4)]
+        about = {"network": network, "refinement": sha256_of(tmp_path / "clicked.pt")}
+        (tmp_path / "clicks.json").write_text(json.dumps({"weights": about, "records": records}))
+        return {"checkpoint": tmp_path / "clicked.pt", "clicks": tmp_path / "clicks.json"}
+
+    def test_it_is_the_bundles_own(self, refinement, tmp_path):
+        digest = publish_refinement(**refinement)
+        facts = metadata()["refinement"]
+        assert facts["sha256"] == digest == sha256_of(tmp_path / "refinement.pt")
+        assert facts["provenance"] == {"seed": 3} and facts["network"] == metadata()["weights"]["sha256"]
+        card = (tmp_path / "README.md").read_text(encoding="utf-8")
+        assert "| flair | refinement | ET | 30.0 | 50.0 | 70.0 | 90.0 |" in card
+        assert (tmp_path / "clicks.png").stat().st_size > 1000
+
+    def test_it_goes_when_the_network_does(self, refinement, files):
+        publish_refinement(**refinement)
+        publish(**files)
+        assert "refinement" in metadata()
+        torch.save({"ema": {name: value + 1 for name, value in tiny().state_dict().items()}}, files["checkpoint"])
+        publish(files["checkpoint"])
+        assert "refinement" not in metadata()
+
+    def test_a_table_of_other_weights_is_refused(self, refinement, files):
+        torch.save({"ema": {name: value + 1 for name, value in tiny().state_dict().items()}}, files["checkpoint"])
+        publish(files["checkpoint"])
+        with pytest.raises(StudyError, match="about other weights"):
+            publish_refinement(**refinement)
 
 
 def test_published_weights_are_the_bundles_own(files):
