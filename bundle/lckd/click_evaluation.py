@@ -110,8 +110,8 @@ class ClickEvaluation:
         """Method, region, and Dice and seconds of its session, of one study and subset."""
         prepared, truth = self.prepared(item, subset)
         assert prepared.label_map is not None
-        for name, correct in self.methods(prepared).items():
-            for region in REGIONS:
+        for region in REGIONS:
+            for name, correct in self.methods(prepared, region).items():
                 yield name, region, list(session(correct, prepared.label_map, truth, region, self.clicks))
 
     def prepared(self, item: Mapping[str, Any], subset: tuple[str, ...]) -> tuple[PreparedStudy, Tensor]:
@@ -122,7 +122,7 @@ class ClickEvaluation:
         self.segmenter.segment(prepared)
         return prepared, truth
 
-    def methods(self, prepared: PreparedStudy) -> dict[str, Correct]:
+    def methods(self, prepared: PreparedStudy, region: str) -> dict[str, Correct]:
         """What answers the clicks; a benchmark adds others beside refinement."""
         return {"refinement": lambda marks: self.refiner.label_map(self.segmenter, prepared, marks)[0]}
 
