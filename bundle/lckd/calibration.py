@@ -130,8 +130,8 @@ class Calibration:
     def apply(self, probabilities: Tensor) -> Tensor:
         """Calibrated probabilities ``(3, X, Y, Z)`` of ET, WT and TC; zero, outside the brain, stays zero."""
         temperature = torch.tensor([self.temperature[region] for region in REGIONS])[:, None, None, None]
-        calibrated = (torch.logit(probabilities, eps=1e-6) / temperature).sigmoid()
-        return torch.where(probabilities > 0, calibrated, 0)
+        # In place: on a whole image, memory for every step would cost more than the arithmetic.
+        return torch.logit(probabilities, eps=1e-6).div_(temperature).sigmoid_().mul_(probabilities > 0)
 
     def estimated_dice(self, probabilities: Tensor) -> dict[str, float] | None:
         """Dice to expect of this very study per region, from calibrated probabilities ``(3, X, Y, Z)``."""
