@@ -1,0 +1,1 @@
+"""Hospital PACS exports: DICOM in, DICOM SEG out."""

@@ -1,0 +1,332 @@
+"""The rules that tell series apart: read from YAML, compared with what a stack's header says."""
+
+import re
+import unicodedata
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cache, cached_property
+from pathlib import Path
+from typing import Any, Final
+
+import yaml
+from pydicom.dataset import Dataset
+
+from lckd.errors import StudyError, reason
+from lckd.pacs.study import Stack, acquired, b_value, number, text, words
+
+# The default lies in the bundle, not in the repository's configs, so that a copied bundle finds it.
+RULES: Final = Path(__file__).resolve().parents[2] / "configs" / "pacs" / "series_rules.yaml"
+"""The shipped rules."""
+
+OTHER: Final = "other"
+"""Stands in the rules for an image that is none of the four sequences."""
+
+SOURCES: Final = ("text", "technique", "physics")
+_SECTIONS: Final = {
+    "low_confidence": float,
+    "agreement": float,
+    "exclude": list,
+    "accepted_derived": list,
+    "compatible": list,
+    "sequences": dict,
+    "contrast": dict,
+}
+_CONTRAST: Final = {"none", "without", "with", "both", "perfusion"}
+_RANGES: Final = {
+    *("te_ms", "tr_ms", "ti_ms", "thickness_mm", "slices", "b_value"),
+    *("volumes", "orientations", "echoes"),
+}
+_LINES: Final = {
+    *("words", "without", "image_type", "scanning", "variant", "technique", "acquisition_contrast", "body_part"),
+    *("has_ti", *_RANGES),
+}
+_SCHEMA: Final = {"exclude": {"reason", "doubt", "any"}, "sequences": {"sequence", "confidence"}}
+
+
+def normalized(written: str) -> str:
+    """Text as tokens: lower case, without accents, ``*`` as ``star``, ``+`` as ``plus``."""
+    plain = unicodedata.normalize("NFKD", written.replace("ß", "ss").replace("ø", "o"))
+    plain = "".join(letter for letter in plain if not unicodedata.combining(letter)).lower()
+    # A minus that touches what follows only is one: "T1 -C", but not "T1-C".
+    plain = re.sub(r"(?<![^\s_])-(?=(c|gd|km|ce)\b)", " minus ", plain)
+    plain = re.sub(r"\b(c|gd|km)-(?=[\s_)]|$)", r" minus \1 ", plain)
+    plain = plain.replace("*", "star ").replace("+", " plus ")
+    return " ".join(re.findall(r"[a-z0-9]+", plain))
+
+
+@cache
+def pattern(phrases: tuple[str, ...]) -> re.Pattern[str]:
+    """Regular expression for any of ``phrases`` as whole tokens of normalized text."""
+    return re.compile(r"(?<!\S)(?:" + "|".join(phrases) + r")(?!\S)")
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What is compared with the rules.
+
+    Args:
+        stack: the volume.
+        volumes: stacks of its series with the same orientation and echo time.
+        orientations: different planes in its series.
+        echoes: different echo times in its series.
+        b_value: the series' largest diffusion weighting.
+    """
+
+    stack: Stack
+    volumes: int = 1
+    orientations: int = 1
+    echoes: int = 1
+    b_value: float | None = None
+
+    @cached_property
+    def header(self) -> Dataset:
+        """Of the first slice."""
+        return self.stack.header
+
+    @cached_property
+    def text(self) -> str:
+        """The description, normalized. ProtocolName counts only where there is none: it often names the exam."""
+        return normalized(self.stack.description)
+
+    @cached_property
+    def image_type(self) -> tuple[str, ...]:
+        """Tokens of ImageType in lower case, and what enhanced objects say in attributes of their own."""
+        more = words(self.header, "VolumeBasedCalculationTechnique") + words(self.header, "ComplexImageComponent")
+        found = (*words(self.header, "ImageType"), *more)
+        if text(self.header, "PhotometricInterpretation") == "RGB":
+            found = (*found, "RGB")
+        return tuple(token.lower() for token in found)
+
+    @cached_property
+    def scanning(self) -> tuple[str, ...]:
+        """ScanningSequence in lower case; of enhanced objects, what says the same."""
+        classic = tuple(word.lower() for word in words(self.header, "ScanningSequence"))
+        if classic:
+            return classic
+        echo = {"SPIN": ("se",), "GRADIENT": ("gr",), "BOTH": ("se", "gr")}
+        yes = {"InversionRecovery": "ir", "EchoPlanarPulseSequence": "ep"}
+        found = echo.get(text(self.header, "EchoPulseSequence").upper(), ())
+        return (*found, *(short for keyword, short in yes.items() if text(self.header, keyword).upper() == "YES"))
+
+    @cached_property
+    def variant(self) -> tuple[str, ...]:
+        """SequenceVariant in lower case."""
+        return tuple(word.lower() for word in words(self.header, "SequenceVariant"))
+
+    @cached_property
+    def technique(self) -> str:
+        """The name of the pulse sequence in lower case."""
+        return (text(self.header, "SequenceName") or text(self.header, "PulseSequenceName")).lower()
+
+    @cached_property
+    def acquisition_contrast(self) -> tuple[str, ...]:
+        """AcquisitionContrast of an enhanced object, in lower case."""
+        return tuple(word.lower() for word in words(self.header, "AcquisitionContrast"))
+
+    @cached_property
+    def body_part(self) -> str:
+        """BodyPartExamined in lower case."""
+        return text(self.header, "BodyPartExamined").lower()
+
+    def number(self, name: str) -> float | None:
+        """The number that a range of the rules means."""
+        keywords = {"te_ms": "EchoTime", "tr_ms": "RepetitionTime", "thickness_mm": "SliceThickness"}
+        if name in keywords:
+            return number(self.header, keywords[name])
+        if name == "ti_ms":
+            # Some consoles write 0 where there is no inversion.
+            return number(self.header, "InversionTime") or None
+        if name == "slices":
+            return self.stack.size
+        return getattr(self, name)
+
+
+def facts_of(stacks: Sequence[Stack]) -> list[Facts]:
+    """Facts of a study's stacks, those of their series included."""
+    volumes: Counter[tuple[Any, ...]] = Counter()
+    planes: dict[str, set[str]] = defaultdict(set)
+    echoes: dict[str, set[float | None]] = defaultdict(set)
+    weightings: dict[str, list[float]] = defaultdict(list)
+    for stack in stacks:
+        uid, echo, weighting = stack.series_uid, number(stack.header, "EchoTime"), b_value(stack.header)
+        volumes[uid, stack.plane, echo] += 1
+        planes[uid].add(stack.plane)
+        echoes[uid].add(echo)
+        weightings[uid] += [] if weighting is None else [weighting]
+    return [
+        Facts(
+            stack,
+            volumes=volumes[stack.series_uid, stack.plane, number(stack.header, "EchoTime")],
+            orientations=len(planes[stack.series_uid]),
+            echoes=len(echoes[stack.series_uid]),
+            b_value=max(weightings[stack.series_uid], default=None),
+        )
+        for stack in stacks
+    ]
+
+
+def source_of(condition: Mapping[str, Any]) -> str:
+    """The kind of evidence that a condition is."""
+    if "words" in condition:
+        return "text"
+    if {"image_type", "acquisition_contrast", "b_value", "body_part"} & condition.keys():
+        return "tag"
+    return "technique" if "technique" in condition else "physics"
+
+
+def evidence(condition: Mapping[str, Any], facts: Facts) -> str | None:
+    """What of the stack fulfils ``condition``, in words; None where it does not hold."""
+    found: list[str] = []
+    for line, wanted in condition.items():
+        if line not in _LINES:
+            continue
+        said = _evidence(line, wanted, facts)
+        if said is None:
+            return None
+        found.append(said)
+    return ", ".join(part for part in found if part)
+
+
+def _evidence(line: str, wanted: Any, facts: Facts) -> str | None:
+    if line in _RANGES:
+        return _in_range(line, wanted, facts.number(line))
+    if line == "words":
+        match = pattern(tuple(map(str, wanted))).search(facts.text)
+        return f"description says '{match[0]}'" if match else None
+    if line == "without":
+        return None if pattern(tuple(map(str, wanted))).search(facts.text) else ""
+    if line == "has_ti":
+        return "" if (facts.number("ti_ms") is not None) == wanted else None
+    if line == "technique":
+        said = f"sequence name {facts.technique}" if facts.technique else ""
+        return said if re.fullmatch(wanted, facts.technique) else None
+    if line == "body_part":
+        hit = any(re.fullmatch(str(part), facts.body_part) for part in wanted)
+        return f"BodyPartExamined is {facts.body_part}" if hit else None
+    tokens = getattr(facts, line)
+    hits = [token for token in tokens if any(re.fullmatch(str(choice), token) for choice in wanted)]
+    names = {"image_type": "ImageType", "scanning": "ScanningSequence", "variant": "SequenceVariant"}
+    return f"{names.get(line, 'AcquisitionContrast')} has {hits[0].upper()}" if hits else None
+
+
+def _in_range(line: str, wanted: Sequence[float | None], value: float | None) -> str | None:
+    least, most = wanted
+    if value is None or (least is not None and value < least) or (most is not None and value > most):
+        return None
+    name, _, unit = line.partition("_")
+    return f"{name.upper() if unit == 'ms' else line.replace('_', ' ')} {value:g}" + (" ms" if unit == "ms" else "")
+
+
+@dataclass(frozen=True)
+class Rules:
+    """The rules of ``series_rules.yaml``."""
+
+    low_confidence: float
+    agreement: float
+    exclude: list[dict[str, Any]]
+    accepted_derived: list[str]
+    compatible: list[list[str]]
+    sequences: dict[str, list[dict[str, Any]]]
+    contrast: dict[str, list[str]]
+
+
+@cache
+def read_rules(path: str | Path | None = None) -> Rules:
+    """Rules from a file; None takes the shipped ones.
+
+    Raises:
+        StudyError: the file is missing, no YAML, or a key, range or regular expression in it is wrong.
+    """
+    file = RULES if path is None else Path(path)
+    try:
+        data = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise StudyError(f"rules {file} cannot be read ({reason(error)}); take series_rules.yaml as a start") from error
+    fault = _fault(data)
+    if fault:
+        raise StudyError(f"rules {file}: {fault}; take series_rules.yaml as a start")
+    return Rules(**data)
+
+
+def _fault(data: Any) -> str | None:
+    """What is wrong with the content of a rules file."""
+    if not isinstance(data, dict) or data.keys() != _SECTIONS.keys():
+        found = sorted(map(str, data)) if isinstance(data, dict) else type(data).__name__
+        return f"its keys are {found}; accepted are {sorted(_SECTIONS)}"
+    for section, kind in _SECTIONS.items():
+        if not isinstance(data[section], kind):
+            return f"'{section}' must be a {kind.__name__}"
+    if set(data["sequences"]) != set(SOURCES) or set(data["contrast"]) != _CONTRAST:
+        return f"'sequences' must have {list(SOURCES)}, 'contrast' {sorted(_CONTRAST)}"
+    try:
+        for rule in data["exclude"]:
+            _check_keys(rule, _SCHEMA["exclude"])
+            for condition in rule["any"]:
+                _check_condition(condition, set())
+        for source in SOURCES:
+            for condition in data["sequences"][source]:
+                _check_condition(condition, _SCHEMA["sequences"])
+        for phrases in data["contrast"].values():
+            pattern(tuple(map(str, phrases)))
+    except (re.error, TypeError, KeyError, ValueError, AttributeError) as error:
+        return f"a rule is wrong ({reason(error)})"
+    return None
+
+
+def _check_keys(rule: Mapping[str, Any], accepted: set[str]) -> None:
+    unknown = sorted(str(key) for key in rule.keys() - accepted)
+    if unknown:
+        raise ValueError(f"unknown key {unknown[0]!r}; accepted are {', '.join(sorted(accepted))}")
+
+
+def _check_condition(condition: Mapping[str, Any], more: set[str]) -> None:
+    _check_keys(condition, _LINES | more)
+    for line, wanted in condition.items():
+        if line in _RANGES:
+            least, most = wanted
+            float(least or 0), float(most or 0)
+        elif line == "technique":
+            re.compile(wanted)
+        elif isinstance(wanted, list):
+            pattern(tuple(map(str, wanted)))
+
+
+def given_contrast(stack: Stack, rules: Rules) -> str | None:
+    """What a bolus attribute says was given; None where none says so."""
+    header = stack.header
+    for keyword in (
+        "ContrastBolusAgent",
+        "ContrastBolusIngredient",
+        "ContrastBolusRoute",
+        "ContrastBolusAgentSequence",
+    ):
+        said = text(header, keyword)
+        if said and normalized(said) not in map(str, rules.contrast["none"]):
+            return keyword
+    for keyword in ("ContrastBolusVolume", "ContrastBolusTotalDose"):
+        if (number(header, keyword) or 0) > 0:
+            return keyword
+    start = text(header, "ContrastBolusStartTime")
+    return "ContrastBolusStartTime" if start.strip("0.: ") else None
+
+
+def named_contrast(words_of: str, rules: Rules) -> tuple[str, str] | None:
+    """``yes`` or ``no`` and the phrase of normalized text that says so; None where it says neither or both."""
+    if pattern(tuple(rules.contrast["both"])).search(words_of):
+        return None
+    without = pattern(tuple(rules.contrast["without"]))
+    negative = without.search(words_of)
+    positive = pattern(tuple(rules.contrast["with"])).search(without.sub(" ", words_of))
+    if negative and not positive:
+        return "no", negative[0]
+    if positive and not negative:
+        return "yes", positive[0]
+    return None
+
+
+def sort_time(stack: Stack) -> float:
+    """Seconds since an epoch, or minus infinity where the header has no time."""
+    moment = acquired(stack.header)
+    return (moment - datetime(1970, 1, 1)).total_seconds() if moment else float("-inf")
