@@ -101,21 +101,25 @@ class Calibration:
     """What validation studies taught about the probabilities of some weights.
 
     Attributes:
-        temperature: per region; logits are divided by it, which moves no boundary.
+        temperature: per subset and region; logits are divided by it, which moves no boundary. What a network cannot
+            see in a subset it is far too sure of, and in another one not.
         dice_line: per region intercept and slope from ``soft_dice`` to the Dice that was found.
     """
 
-    temperature: Mapping[str, float] = field(default_factory=lambda: dict.fromkeys(REGIONS, 1.0))
+    temperature: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     dice_line: Mapping[str, tuple[float, float]] | None = None
 
     @classmethod
     def fitted(cls, records: Sequence[Mapping[str, Any]]) -> "Calibration":
-        """Fit to an evaluation's records ``{region, dice, histogram}`` of validation studies, all subsets alike."""
-        temperature, lines = {}, {}
+        """Fit to an evaluation's records ``{subset, region, dice, histogram}`` of validation studies."""
+        temperature = {
+            subset: {region: fit_temperature(_histograms(records, region, subset)) for region in REGIONS}
+            for subset in dict.fromkeys(record["subset"] for record in records)
+        }
+        lines = {}
         for region in REGIONS:
             rows = [record for record in records if record["region"] == region]
-            temperature[region] = fit_temperature(row["histogram"] for row in rows)
-            estimates = [soft_dice_of(row["histogram"], temperature[region]) for row in rows]
+            estimates = [soft_dice_of(row["histogram"], temperature[row["subset"]][region]) for row in rows]
             slope, intercept = np.polyfit(estimates, [row["dice"] for row in rows], 1)
             lines[region] = (round(float(intercept), 4), round(float(slope), 4))
         return cls(temperature, lines)
@@ -127,11 +131,15 @@ class Calibration:
             return cls()
         return cls(facts["temperature"], {region: tuple(line) for region, line in facts["dice_line"].items()})
 
-    def apply(self, probabilities: Tensor) -> Tensor:
+    def apply(self, probabilities: Tensor, subset: str) -> Tensor:
         """Calibrated probabilities ``(3, X, Y, Z)`` of ET, WT and TC; zero, outside the brain, stays zero."""
-        temperature = torch.tensor([self.temperature[region] for region in REGIONS])[:, None, None, None]
+        temperature = torch.tensor([self.of_subset(subset)[region] for region in REGIONS])[:, None, None, None]
         # In place: on a whole image, memory for every step would cost more than the arithmetic.
         return torch.logit(probabilities, eps=1e-6).div_(temperature).sigmoid_().mul_(probabilities > 0)
+
+    def of_subset(self, subset: str) -> Mapping[str, float]:
+        """Temperature per region of a subset, e.g. ``flair+t2``; 1 where it was not fitted."""
+        return self.temperature.get(subset, dict.fromkeys(REGIONS, 1.0))
 
     def estimated_dice(self, probabilities: Tensor) -> dict[str, float] | None:
         """Dice to expect of this very study per region, from calibrated probabilities ``(3, X, Y, Z)``."""
@@ -158,13 +166,14 @@ class Calibration:
             for key in ("ece", "ece_uncalibrated"):
                 result[key][subset] = {}
             for region in REGIONS:
+                ours = self.calibrated(records, region, subset)
+                result["ece"][subset][region] = round(reliability(ours)["ece"], 5)
                 total = pooled(_histograms(records, region, subset))
-                temperature = self.temperature[region]
-                result["ece"][subset][region] = round(reliability(total, temperature)["ece"], 5)
                 result["ece_uncalibrated"][subset][region] = round(reliability(total)["ece"], 5)
         for region in REGIONS:
             rows = [record for record in records if record["region"] == region]
-            estimates = [self.on_line(region, soft_dice_of(r["histogram"], self.temperature[region])) for r in rows]
+            soft = [soft_dice_of(row["histogram"], self.of_subset(row["subset"])[region]) for row in rows]
+            estimates = [self.on_line(region, value) for value in soft]
             found = [row["dice"] for row in rows]
             result["dice_estimate"][region] = {
                 "correlation": round(float(np.corrcoef(estimates, found)[0, 1]), 3),
@@ -172,10 +181,22 @@ class Calibration:
             }
         return result
 
+    def calibrated(self, records: Sequence[Mapping[str, Any]], region: str, subset: str) -> Histogram:
+        """The sum of a region's histograms in a subset, or in ``all``, each after its own temperature."""
+        rows = [r for r in records if r["region"] == region and subset in ("all", r["subset"])]
+        moved = (_divided(row["histogram"], self.of_subset(row["subset"])[region]) for row in rows)
+        return pooled(moved)
+
     def facts(self) -> dict[str, Any]:
         """For ``metadata.json``; ``of`` reads it."""
         lines = self.dice_line or {}
         return {"temperature": dict(self.temperature), "dice_line": {region: list(lines[region]) for region in lines}}
+
+
+def _divided(histogram: Histogram, temperature: float) -> Histogram:
+    """A histogram of the logits divided by ``temperature``."""
+    places = np.clip((CENTRES / temperature + LIMIT) * (BINS / (2 * LIMIT)), 0, BINS - 1).astype(int)
+    return {key: np.bincount(places, np.asarray(histogram[key], np.float64), BINS) for key in ("voxels", "positive")}
 
 
 def _histograms(records: Sequence[Mapping[str, Any]], region: str, subset: str) -> Iterable[Histogram]:

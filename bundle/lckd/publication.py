@@ -2,14 +2,14 @@
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from lckd import click_evaluation, robustness, weights
-from lckd.calibration import Calibration, pooled, reliability
+from lckd.calibration import Calibration, reliability
 from lckd.errors import StudyError
 from lckd.evaluation import draw_heat_map, figure_of, markdown, table_row
 from lckd.files import write_atomically, write_json
@@ -158,7 +158,10 @@ def _calibration(facts: Mapping[str, Any]) -> str:
     test = facts["test"]
     head = ["", *(REGION_NAMES[region] for region in REGIONS)]
     rows = {
-        "temperature": [f"{facts['temperature'][region]:.2f}" for region in REGIONS],
+        "temperature, from the least to the largest of the subsets": [
+            "{:.2f} to {:.2f}".format(*_extremes(row[region] for row in facts["temperature"].values()))
+            for region in REGIONS
+        ],
         "ECE on test, all subsets pooled": [f"{test['ece']['all'][region]:.4f}" for region in REGIONS],
         "the same without temperature": [f"{test['ece_uncalibrated']['all'][region]:.4f}" for region in REGIONS],
         "worst subset": [_worst(test["ece"], region) for region in REGIONS],
@@ -177,6 +180,11 @@ def _calibration(facts: Mapping[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def _extremes(values: Iterable[float]) -> tuple[float, float]:
+    every = list(values)
+    return min(every), max(every)
+
+
 def _worst(ece: Mapping[str, Mapping[str, float]], region: str) -> str:
     subset = max((name for name in ece if name != "all"), key=lambda name: ece[name][region])
     return f"{ece[subset][region]:.4f} ({subset})"
@@ -190,12 +198,7 @@ def _draw_reliability(path: Path, tested: Mapping[str, Any], calibration: Calibr
         axes = figure.add_subplot(1, len(REGIONS), number + 1)
         axes.plot((0, 1), (0, 1), color="grey", linestyle=":")
         for subset in (*subsets, "all"):
-            histograms = (
-                record["histogram"]
-                for record in tested["records"]
-                if record["region"] == region and subset in ("all", record["subset"])
-            )
-            curve = reliability(pooled(histograms), calibration.temperature[region])
+            curve = reliability(calibration.calibrated(tested["records"], region, subset))
             style = {"linewidth": 2.5, "color": "black"} if subset == "all" else {"linewidth": 0.7, "alpha": 0.6}
             axes.plot(curve["probability"], curve["frequency"], **style)
         axes.set(title=REGION_NAMES[region], xlabel="probability", xlim=(0, 1), ylim=(0, 1), aspect="equal")

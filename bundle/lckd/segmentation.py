@@ -21,7 +21,7 @@ from lckd.network import LCKDNet
 from lckd.postprocessing import Postprocessing
 from lckd.refinement import Decoded, decode
 from lckd.report import expected_dice, missing_sequences, study_report, voxel_ml_of
-from lckd.sequences import SEQUENCES
+from lckd.sequences import SEQUENCES, subset_name
 from lckd.transforms import preprocessing
 from lckd.weights import WEIGHTS, load_weights, metadata
 
@@ -196,7 +196,7 @@ class Segmenter:
             warnings: for the user.
         """
         with timed(timings, "report"):
-            probabilities = self.calibration.apply(raw)
+            probabilities = self.calibration.apply(raw, subset_name(prepared.subset))
             subset = prepared.subset
             estimated = self.calibration.estimated_dice(probabilities)
         timings["total"] = round(sum(timings.values()), 3)

@@ -74,7 +74,7 @@ def test_where_nothing_is_probable_empty_is_expected_to_be_right():
 
 def test_applied_calibration_moves_no_boundary_and_keeps_the_background():
     probabilities = torch.linspace(0, 1, 3 * 4**3).reshape(3, 4, 4, 4)
-    calibrated = Calibration(dict.fromkeys(REGIONS, 3.0)).apply(probabilities)
+    calibrated = Calibration({"flair": dict.fromkeys(REGIONS, 3.0)}).apply(probabilities, "flair")
     assert torch.equal(calibrated > 0.5, probabilities > 0.5)
     assert calibrated.flatten()[0] == 0
     assert 0.5 < calibrated.max() < 1
@@ -83,12 +83,22 @@ def test_applied_calibration_moves_no_boundary_and_keeps_the_background():
 def test_facts_come_back_as_they_were():
     fitted = Calibration.fitted(records(2.0))
     assert Calibration.of(fitted.facts()) == fitted
-    assert fitted.temperature["wt"] == pytest.approx(2, rel=0.05)
+    assert fitted.temperature["flair"]["wt"] == pytest.approx(2, rel=0.05)
+
+
+def test_each_subset_has_a_temperature_of_its_own():
+    sharper = [record | {"subset": "t1"} for record in records(2.0)]
+    fitted = Calibration.fitted([*records(), *sharper])
+    assert fitted.of_subset("t1")["et"] == pytest.approx(2, rel=0.05)
+    assert fitted.of_subset("flair")["et"] == pytest.approx(1, rel=0.05)
+    assert set(fitted.of_subset("t2").values()) == {1.0}  # was not there
+    assessed = fitted.assessed([*records(), *sharper])
+    assert assessed["ece"]["all"]["wt"] < 0.02 < assessed["ece_uncalibrated"]["t1"]["wt"]
 
 
 def test_without_facts_nothing_is_changed_and_nothing_estimated():
     probabilities = torch.rand(3, 4, 4, 4)
-    torch.testing.assert_close(Calibration.of(None).apply(probabilities), probabilities)
+    torch.testing.assert_close(Calibration.of(None).apply(probabilities, "t1"), probabilities)
     assert Calibration.of(None).estimated_dice(probabilities) is None
 
 

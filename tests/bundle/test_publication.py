@@ -108,7 +108,7 @@ def test_published_weights_are_the_bundles_own(files):
     assert facts["weights"]["election"]["winners"]["wt"] == "t2"
     assert facts["weights"]["provenance"]["seed"] == 7
     assert facts["evaluation"]["mean"]["et"]["dice"] == pytest.approx(0.5)
-    assert facts["calibration"]["temperature"]["et"] == pytest.approx(1, abs=0.1)
+    assert facts["calibration"]["temperature"]["flair"]["et"] == pytest.approx(1, abs=0.1)
     assert set(facts["calibration"]["test"]["ece"]) == {"all", *map(subset_name, SUBSETS)}
     assert facts["robustness"]["studies"] == 3
 
@@ -120,7 +120,7 @@ def test_the_model_card_says_what_the_metadata_says(files):
     assert "| ● | ○ | ○ | ○ | 50.0 [20, 80]" in card
     assert "| T1ce | 25.0 | 25.0 | 25.0 |" in card
     assert "Teachers: T2 for ET" in card
-    assert "| temperature | " in card
+    assert "| temperature, from the least to the largest of the subsets | " in card
     assert "0.62 mL (at most 1.25)" in card
     assert (publication.CARD.parent / "reliability.png").stat().st_size > 10_000
 
