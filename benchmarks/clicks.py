@@ -29,6 +29,7 @@ from lckd.transforms import regions_of
 
 RADII_MM = (4, 7, 10, 14)
 CERTAIN_MM = 3
+PEER_CLICKS = 5
 SMOOTHNESS, CONTRAST = 2.0, 0.5
 
 
@@ -37,12 +38,12 @@ class Comparison(ClickEvaluation):
 
     radius_mm: float = 0
 
-    def methods(self, prepared: PreparedStudy, region: str) -> dict[str, Correct]:
+    def methods(self, prepared: PreparedStudy, region: str) -> dict[str, tuple[Correct, int]]:
         """Refinement, a sphere of a fixed radius, and a graph cut."""
         return {
             **super().methods(prepared, region),
-            "sphere": lambda marks: painted(prepared, region, marks, self.radius_mm),
-            "graph cut": lambda marks: cut(self.segmenter, prepared, region, marks),
+            "sphere": (lambda marks: painted(prepared, region, marks, self.radius_mm), PEER_CLICKS),
+            "graph cut": (lambda marks: cut(self.segmenter, prepared, region, marks), PEER_CLICKS),
         }
 
     def choose_radius(self, items: list[Mapping[str, Any]]) -> None:
@@ -118,19 +119,27 @@ def _ball(voxel: np.ndarray, radius_mm: float, prepared: PreparedStudy) -> np.nd
 
 
 def main(
-    studies: str, validation: str, output: str = "clicks", weights: str | None = None, refinement: str | None = None
+    studies: str,
+    validation: str | None = None,
+    radius_mm: float = 0,
+    output: str = "clicks",
+    weights: str | None = None,
+    refinement: str | None = None,
 ) -> None:
     """Measure and write the tables.
 
     Args:
         studies: folder of labelled studies.
         validation: likewise, to choose the sphere's radius.
+        radius_mm: of the sphere, where it is known already.
         output: folder for the tables.
         weights: other weights of the network than the shipped ones.
         refinement: other weights of the refinement than the shipped ones.
     """
     comparison = Comparison(Segmenter(weights=weights), Refiner(weights=refinement), output)
-    comparison.choose_radius(list(find_studies(validation)))
+    comparison.radius_mm = radius_mm
+    if validation:
+        comparison.choose_radius(list(find_studies(validation)))
     comparison.run(find_studies(studies))
     print((Path(output) / "clicks.md").read_text(encoding="utf-8"))
 

@@ -261,7 +261,7 @@ def _segment(
     app = app_instance()
     options = _options(app.info()["models"], model, params)
     # What was marked is read with care by the task that asks for it, and is no option.
-    interaction = getattr(app._infers[model], "interaction", tuple)()
+    interaction: tuple[str, ...] = getattr(app._infers[model], "interaction", tuple)()
     options |= {"marks": {name: params[name] for name in interaction if name in params}} if interaction else {}
     options |= {"scribbles": scribbles.image} if scribbles else {}
     # What the viewer calls a volume may say which sequence it is.

@@ -111,8 +111,8 @@ class ClickEvaluation:
         prepared, truth = self.prepared(item, subset)
         assert prepared.label_map is not None
         for region in REGIONS:
-            for name, correct in self.methods(prepared, region).items():
-                yield name, region, list(session(correct, prepared.label_map, truth, region, self.clicks))
+            for name, (correct, clicks) in self.methods(prepared, region).items():
+                yield name, region, list(session(correct, prepared.label_map, truth, region, clicks))
 
     def prepared(self, item: Mapping[str, Any], subset: tuple[str, ...]) -> tuple[PreparedStudy, Tensor]:
         """A segmented study, and its truth ``(X, Y, Z)`` on the grid of its label map."""
@@ -122,9 +122,9 @@ class ClickEvaluation:
         self.segmenter.segment(prepared)
         return prepared, truth
 
-    def methods(self, prepared: PreparedStudy, region: str) -> dict[str, Correct]:
-        """What answers the clicks; a benchmark adds others beside refinement."""
-        return {"refinement": lambda marks: self.refiner.label_map(self.segmenter, prepared, marks)[0]}
+    def methods(self, prepared: PreparedStudy, region: str) -> dict[str, tuple[Correct, int]]:
+        """What answers the clicks, and how many are made; a benchmark adds others beside refinement."""
+        return {"refinement": (lambda marks: self.refiner.label_map(self.segmenter, prepared, marks)[0], self.clicks)}
 
 
 def mean_dice(records: Sequence[Mapping[str, Any]], **chosen: Any) -> dict[int, float]:
@@ -145,8 +145,8 @@ def markdown(records: Sequence[Mapping[str, Any]]) -> str:
             for region in REGIONS:
                 chosen = {"subset": subset, "method": method, "region": region}
                 means = mean_dice(records, **chosen)
-                cells = [f"{100 * means[count]:.1f}" for count in shown]
-                cells += [_clicks_to(goal, most, records, **chosen) for goal in REACHED]
+                cells = [f"{100 * means[count]:.1f}" if count in means else "" for count in shown]
+                cells += [_clicks_to(goal, max(means), records, **chosen) for goal in REACHED]
                 lines.append(table_row([subset.replace("+", " + "), method, region.upper(), *cells]))
     for method in dict.fromkeys(row["method"] for row in records):
         seconds = [row["seconds"] for row in records if row["method"] == method and row["seconds"] > 0]
