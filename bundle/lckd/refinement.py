@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from scipy import ndimage
 from torch import Tensor, nn
 
@@ -22,6 +23,9 @@ DECAYS = (4.0, 16.0)
 """Voxels over which a mark's channels fall to 1/e: one says where the mark is, the other how far it may reach."""
 
 LARGEST_LOGIT = 8.0
+
+SHARPNESS, REACH, MOST_LIKENESSES = 0.07, 60.0, 32
+"""Of the likeness to a mark: how fast it falls with other features, and with the distance in voxels; marks compared."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +87,7 @@ class RefinementNet(nn.Module):
         self, features: int = 24, widths: Sequence[int] = (32, 48, 64), blocks: Sequence[int] = (0, 1, 2)
     ) -> None:
         super().__init__()
-        inputs = features + len(REGIONS) * (8 + 2 * len(DECAYS))
+        inputs = features + len(REGIONS) * (8 + 2 * len(DECAYS) + 2)
         self.stem = nn.Conv3d(inputs, widths[0], 1)
         self.downs = nn.ModuleList(nn.Conv3d(fine, coarse, 2, stride=2) for fine, coarse in itertools.pairwise(widths))
         self.stages = nn.ModuleList(
@@ -95,21 +99,23 @@ class RefinementNet(nn.Module):
         )
         self.merged = nn.ModuleList(RefinementBlock(width) for width in widths[:-1])
         self.head = nn.Conv3d(widths[0], 8 * len(REGIONS), 1)
-        _zero(self.head)  # a refinement starts as none
+        _zero(self.head)  # a refinement starts as what the likeness alone gives
+        self.gain = nn.Parameter(torch.full((len(REGIONS),), LARGEST_LOGIT))
 
-    def forward(self, features: Tensor, logits: Tensor, marks: Tensor) -> Tensor:
+    def forward(self, features: Tensor, logits: Tensor, marks: Tensor, likeness: Tensor) -> Tensor:
         """Change of the logits.
 
         Args:
             features: ``(B, C, d, h, w)`` of ``Decoded``, at half resolution.
             logits: ``(B, 3, 2d, 2h, 2w)``.
             marks: ``(B, M, d, h, w)`` of ``channels_of``.
+            likeness: ``(B, 6, d, h, w)`` of ``likeness_to``.
 
         Returns:
             ``(B, 3, 2d, 2h, 2w)``.
         """
         folded = space_to_depth(logits.clamp(-LARGEST_LOGIT, LARGEST_LOGIT)) / 4
-        current = self.stem(torch.cat([features, folded, marks], 1))
+        current = self.stem(torch.cat([features, folded, marks, likeness], 1))
         kept: list[Tensor] = []
         for scale, stage in enumerate(self.stages):
             current = stage(current)
@@ -118,7 +124,9 @@ class RefinementNet(nn.Module):
                 current = self.downs[scale](activate(current))
         for scale in reversed(range(len(kept))):
             current = self.merged[scale](kept[scale] + self.ups[scale](activate(current)))
-        return depth_to_space(self.head(activate(current)))
+        inside, outside = likeness.unflatten(1, (len(REGIONS), 2)).unbind(2)
+        alike = self.gain[:, None, None, None] * (inside - outside)
+        return depth_to_space(self.head(activate(current))) + F.interpolate(alike, scale_factor=2, mode="trilinear")
 
 
 def box_around(voxels: np.ndarray, size: Sequence[int], divisor: int = RefinementNet.divisor) -> tuple[slice, ...]:
@@ -140,6 +148,36 @@ def channels_of(marks: Marks, box: tuple[slice, ...]) -> Tensor:
             chosen = places[within & (marks.claims[:, region] == claim)]
             channels += _decaying(chosen, shape)
     return torch.stack(channels)
+
+
+def likeness_to(features: Tensor, marks: Marks, box: tuple[slice, ...]) -> Tensor:
+    """How alike and how near each place is to the marks within ``box``: ``(6, d, h, w)``, per region inside and outside.
+
+    One where a mark is; falls with the distance, and with the mean squared difference of the features there.
+
+    Args:
+        features: ``(C, d, h, w)`` within ``box``.
+        marks: voxel indices of the whole grid, of full resolution.
+        box: of full resolution.
+    """
+    shape = features.shape[1:]
+    result = features.new_zeros(2 * len(REGIONS), *shape)
+    start = np.array([side.start for side in box])
+    axes = [torch.arange(side, device=features.device) for side in shape]
+    places, claims = (marks.voxels - start) // 2, marks.claims
+    within = ((places >= 0) & (places < np.array(shape))).all(1)
+    every = max(1, int(within.sum()) // MOST_LIKENESSES)  # neighbours in a stroke are alike
+    for place, claim in zip(places[within][::every], claims[within][::every], strict=True):
+        x, y, z = (int(index) for index in place)
+        difference = (features - features[:, x, y, z, None, None, None]).square_().mean(0)
+        away = [(axis - index).float().square() * 4 for axis, index in zip(axes, (x, y, z), strict=True)]
+        distance = (away[0][:, None, None] + away[1][:, None] + away[2]).sqrt()
+        alike = torch.exp(-difference.float() * SHARPNESS - distance / REACH).to(result)
+        for region, said in enumerate(claim):
+            if said:
+                row = 2 * region + int(said < 0)
+                result[row] = torch.maximum(result[row], alike)
+    return result
 
 
 def near(voxels: np.ndarray, shape: Sequence[int], reach: Sequence[int]) -> Tensor:
@@ -181,7 +219,8 @@ def change_of_logits(
     half = tuple(slice(side.start // 2, side.stop // 2) for side in box)
     features = decoded.features[(slice(None), *half)][None]
     channels = channels_of(marks, box).to(features)[None]
-    return network(features, logits[(slice(None), *box)][None].to(features), channels)[0]
+    likeness = likeness_to(features[0], marks, box)[None]
+    return network(features, logits[(slice(None), *box)][None].to(features), channels, likeness)[0]
 
 
 def _zero(convolution: nn.Conv3d) -> None:

@@ -31,9 +31,17 @@ def decoded() -> Decoded:
 
 
 class TestNetwork:
-    def test_an_untrained_refinement_changes_nothing(self, decoded):
-        marks = region_marks("et", True, [[10, 10, 10]])
-        assert torch.equal(refine(RefinementNet().eval(), decoded, marks), decoded.logits)
+    def test_an_untrained_refinement_takes_what_is_alike_and_near(self, decoded):
+        features = torch.zeros_like(decoded.features)
+        features[:, 10:] = 9.0  # another tissue from voxel 20 on
+        logits = torch.full_like(decoded.logits, -1.0)
+        with torch.inference_mode():
+            refined = refine(
+                RefinementNet().eval(), Decoded(features, logits), region_marks("tc", True, [[10, 10, 10]])
+            )
+        et, wt, tc = (refined[REGIONS.index(name)] > 0 for name in ("et", "wt", "tc"))
+        assert tc[2:18, 2:18, 2:18].all() and not tc[24:].any()
+        assert torch.equal(wt, tc) and not et.any()  # core is whole tumour, too, and nothing was said of ET
 
     def test_it_is_small(self):
         assert sum(parameter.numel() for parameter in RefinementNet().parameters()) <= 1_000_000
