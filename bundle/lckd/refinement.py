@@ -151,7 +151,7 @@ def channels_of(marks: Marks, box: tuple[slice, ...]) -> Tensor:
 
 
 def likeness_to(features: Tensor, marks: Marks, box: tuple[slice, ...]) -> Tensor:
-    """How alike and how near each place is to the marks within ``box``: ``(6, d, h, w)``, per region inside and outside.
+    """How alike and near each place is to the marks within ``box``: ``(6, d, h, w)``, per region inside and outside.
 
     One where a mark is; falls with the distance, and with the mean squared difference of the features there.
 
