@@ -159,13 +159,20 @@ def demo(output: str = "demo", seed: int = 0, missing: str = "t1ce") -> None:
 
 
 def simulate(
-    output: str, *, count: int = 1, seed: int = 0, tumour_ml: float | None = None, sequences: str | None = None
+    output: str,
+    *,
+    count: int = 1,
+    seed: int = 0,
+    tumour_ml: float | None = None,
+    sequences: str | None = None,
+    dicom: bool = False,
 ) -> None:
     """Write simulated studies with their label maps, one folder each; no patient's image is in them.
 
     Examples:
         lckd simulate STUDIES --count 3
         lckd simulate DATA/train --count 8 --seed 1000 --tumour_ml 0
+        lckd simulate EXPORT --dicom
 
     Args:
         output: folder for the study folders, made if missing.
@@ -173,6 +180,7 @@ def simulate(
         seed: of the first one; the next has the next seed.
         tumour_ml: volume of the whole tumour, 0 for healthy brains; drawn if not given.
         sequences: write only these, e.g. flair+t2.
+        dicom: write them as a PACS exports them: moved heads in thick slices, useless series; no label map.
     """
     from tqdm import tqdm
 
@@ -183,9 +191,81 @@ def simulate(
     first, volume = int(_number("seed", seed, 0, 2**31)), tumour_ml
     if volume is not None:
         volume = _number("tumour_ml", volume, 0, 1000)
+    as_dicom = _flag("dicom", dicom)
     for number in tqdm(range(first, first + int(_number("count", count, 1, 10_000))), unit="study"):
-        study = simulate_study(seed=number, tumour_volume_ml=volume)
-        write_study(study, Path(output) / f"simulated_{number:05}", sequences=subset)
+        study, folder = simulate_study(seed=number, tumour_volume_ml=volume), Path(output) / f"simulated_{number:05}"
+        if as_dicom:
+            from lckd.pacs.simulated_export import write_export
+
+            write_export(study, folder, subset, motion_degrees=4, motion_mm=6, seed=number)
+        else:
+            write_study(study, folder, sequences=subset)
+
+
+def pacs(
+    export: str,
+    *,
+    output: str | None = None,
+    dry_run: bool = False,
+    override: str | None = None,
+    accept_low_confidence: bool = False,
+    sequences: str | None = None,
+    mask: str | None = None,
+    seg_type: str = "binary",
+    jobs: int = 1,
+    device: str = "auto",
+    precision: str = "auto",
+    weights: str | None = None,
+    send: str | None = None,
+    stow: str | None = None,
+) -> None:
+    """Segment the studies of a PACS export: DICOM in; DICOM SEG, NIfTI, report and pictures out.
+
+    Exit codes: 0 all is fine, 1 a study failed, 2 a mistake in the call, 3 a study needs review.
+
+    Examples:
+        lckd pacs EXPORT --dry-run
+        lckd pacs EXPORT --output OUT
+        lckd pacs EXPORT --output OUT --override SERIES.yaml --send pacs.hospital:104/ARCHIVE
+
+    Args:
+        export: folder, .zip, DICOMDIR or DICOM file, with one or many studies.
+        output: folder for the results, made if missing; what is finished in it is not done again.
+        dry_run: only say which series would be used and why; with --output also as JSON and CSV.
+        override: file that says what series are: YAML, JSON or CSV.
+        accept_low_confidence: use studies that would otherwise need review.
+        sequences: use only these, e.g. flair+t2.
+        mask: brain mask of a single study, on the grid of its reference series or any other in its world.
+        seg_type: binary, which every viewer reads, or labelmap.
+        jobs: studies at a time, each in a process of its own.
+        device: auto, cpu, cuda, cuda:1 or mps.
+        precision: auto, fp32, bf16 or fp16.
+        weights: other weights than the shipped ones.
+        send: send each DICOM SEG by C-STORE, to HOST:PORT/AET.
+        stow: send each DICOM SEG by STOW-RS, to the URL of a DICOMweb service.
+    """
+    try:
+        from lckd.pacs.command import run_pacs
+    except ImportError as error:
+        raise StudyError(f"{error.name} is missing; install what pacs needs with pip install 'lckd[pacs]'") from error
+    code = run_pacs(
+        export,
+        output=output,
+        dry=_flag("dry_run", dry_run),
+        override=override,
+        accept_low_confidence=_flag("accept_low_confidence", accept_low_confidence),
+        sequences=sequences,
+        mask=mask,
+        seg_type=seg_type,
+        jobs=int(_number("jobs", jobs, 1, 256)),
+        device=device,
+        precision=precision,
+        weights=weights,
+        send=send,
+        stow=stow,
+    )
+    if code:
+        sys.exit(code)
 
 
 def robustness(
@@ -312,6 +392,7 @@ def version() -> str:
 
 VERBS: dict[str, Callable[..., Any]] = {
     "segment": segment,
+    "pacs": pacs,
     "evaluate": evaluate,
     "evaluate-clicks": evaluate_clicks,
     "simulate": simulate,
@@ -341,7 +422,7 @@ def main(arguments: list[str] | None = None) -> None:
     try:
         with sentences():
             _check_options(arguments)
-            fire.Fire(VERBS, command=arguments, name="lckd")
+            fire.Fire(VERBS, command=_with_values(arguments), name="lckd")
     except KeyboardInterrupt:
         print("lckd: stopped; what was finished is kept", file=sys.stderr)
         sys.exit(130)
@@ -351,6 +432,21 @@ def _number(option: str, value: Any, low: float, high: float) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not low <= value <= high:
         raise StudyError(f"--{option} is {value}; accepted is {low} to {high}")
     return value
+
+
+def _flag(option: str, value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise StudyError(f"--{option.replace('_', '-')} is {value}; accepted are True and False, or no value at all")
+    return value
+
+
+def _with_values(arguments: list[str]) -> list[str]:
+    """Switches with their value; without one, fire would take the word that follows for it."""
+    if not arguments or arguments[0] not in VERBS:
+        return arguments
+    parameters = inspect.signature(VERBS[arguments[0]]).parameters.values()
+    switches = {f"--{parameter.name}" for parameter in parameters if parameter.annotation is bool}
+    return [f"{word}=True" if word.replace("-", "_").replace("__", "--", 1) in switches else word for word in arguments]
 
 
 def _check_options(arguments: list[str]) -> None:

@@ -112,11 +112,11 @@ def _tissues(brain: NDArray, affine: NDArray, spacing: NDArray, rng: Generator) 
         ("muscle", (canal < 6) & (z < -60)),
     ]
     masks += [("dura", outside < edges["dura"]), ("csf", outside < edges["csf"])]
-    names = np.zeros(brain.shape, np.int8)
-    order = list(AROUND)
-    for name, mask in masks:
-        names[np.broadcast_to(mask, brain.shape)] = order.index(name)
-    return {name: (names == number) & ~brain for number, name in enumerate(order)}
+    numbers = {name: number for number, name in enumerate(AROUND)}
+    tissue = np.zeros(brain.shape, np.int8)
+    for name, mask in masks:  # later ones lie in front
+        tissue[np.broadcast_to(mask, brain.shape)] = numbers[name]
+    return {name: (tissue == number) & ~brain for name, number in numbers.items()}
 
 
 def _scanned(
@@ -143,7 +143,8 @@ def _scanned(
 
 
 def _within(points: tuple[NDArray, ...], centre: tuple[float, ...], semi_mm: tuple[float, ...]) -> NDArray[np.bool_]:
-    return sum(((p - c) / s) ** 2 for p, c, s in zip(points, centre, semi_mm, strict=True)) < 1
+    x, y, z = (((p - c) / s) ** 2 for p, c, s in zip(points, centre, semi_mm, strict=True))
+    return x + y + z < 1
 
 
 def _field(shape: tuple[int, ...], sigma: NDArray, rng: Generator) -> NDArray[np.float32]:

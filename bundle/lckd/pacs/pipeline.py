@@ -1,0 +1,479 @@
+"""One study from its series to its results: convert, co-register, extract the brain, segment, write."""
+
+import hashlib
+import json
+import platform
+import time
+import traceback
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Final, Literal
+
+import highdicom
+import monai
+import numpy as np
+import pydicom
+import SimpleITK as sitk
+import torch
+from numpy.typing import NDArray
+
+from lckd import __version__
+from lckd.errors import StudyError
+from lckd.files import write_json
+from lckd.images import Image, write_image
+from lckd.outputs import StudyWriter
+from lckd.pacs.brain_extraction import BrainMask, extract_brain
+from lckd.pacs.contrast import enhancement, verdict
+from lckd.pacs.conversion import read_stack
+from lckd.pacs.dicom_seg import Algorithm, write_dicom_seg
+from lckd.pacs.html_report import write_html
+from lckd.pacs.identification import Decision, Identification
+from lckd.pacs.measurements import diameters_mm
+from lckd.pacs.registration import Grid, Registration, register, resample
+from lckd.pacs.series_table import printable, rows
+from lckd.pacs.study import Stack
+from lckd.pacs.study_folder import StudyFolder
+from lckd.segmentation import Segmentation, Segmenter, timed
+from lckd.sequences import SEQUENCE_NAMES, SEQUENCES, reference_sequence, subset_name
+
+SEG_FILE: Final = "seg.dcm"
+
+State = Literal["done", "skipped", "incomplete", "review", "failed"]
+"""``skipped``: finished earlier. ``incomplete``: all but the DICOM SEG. ``review``: a person has to answer first."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a study's result depends on besides its files and the weights.
+
+    Attributes:
+        sequences: use only these.
+        seg_type: ``binary`` or ``labelmap``.
+        mask: file of a brain mask on any grid of the reference series' world; None finds the brain.
+        accept_low_confidence: use a study that asks for review.
+    """
+
+    sequences: tuple[str, ...] = SEQUENCES
+    seg_type: str = "binary"
+    mask: Path | None = None
+    accept_low_confidence: bool = False
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a study.
+
+    Attributes:
+        study: StudyInstanceUID.
+        state: see ``State``.
+        step: that failed or asks for review; empty otherwise.
+        reasons: sentences on why.
+        folder: of the results, if there are any.
+        report: content of ``report.json``, likewise.
+        seconds: that the study took.
+        table: rows of ``series_table.rows``.
+    """
+
+    study: str
+    state: State
+    step: str = ""
+    reasons: tuple[str, ...] = ()
+    folder: Path | None = None
+    report: Mapping[str, Any] = field(default_factory=dict)
+    seconds: float = 0.0
+    table: tuple[Mapping[str, Any], ...] = ()
+
+
+class ReviewError(StudyError):
+    """A person has to decide something first.
+
+    Args:
+        questions: sentences.
+    """
+
+    def __init__(self, questions: tuple[str, ...]) -> None:
+        super().__init__("; ".join(questions))
+        self.questions = questions
+
+
+class Steps:
+    """What is being done, and how long each step took.
+
+    Args:
+        tell: called with each step's name as it begins.
+    """
+
+    def __init__(self, tell: Callable[[str], None] = lambda step: None) -> None:
+        self.current, self.timings_s, self._tell = "identify", {}, tell  # type: tuple[str, dict[str, float], Any]
+
+    @contextmanager
+    def __call__(self, name: str) -> Iterator[None]:
+        """A step; its name stays the current one if it fails."""
+        self.current = name
+        self._tell(name)
+        with timed(self.timings_s, name):
+            yield
+
+
+@dataclass
+class _Prepared:
+    """A study before segmentation.
+
+    Attributes:
+        stacks: per sequence in use.
+        images: on the reference's grid, whole heads.
+        registrations: per sequence other than the reference.
+        left_out: per sequence that was found but is not used, why.
+        brain: on the same grid.
+        contrast: evidence from pixels.
+        warnings: for the user.
+    """
+
+    stacks: dict[str, Stack]
+    images: dict[str, Image]
+    registrations: dict[str, Registration]
+    left_out: dict[str, str]
+    brain: BrainMask
+    contrast: dict[str, Any] | None
+    warnings: list[str]
+
+    @property
+    def reference(self) -> str:
+        return reference_sequence(tuple(self.images))
+
+
+class StudyPipeline:
+    """Takes identified studies to results, one after the other.
+
+    Args:
+        segmenter: with its weights.
+        output: folder of all studies' folders.
+        options: what the user asked for.
+        tell: called with each step's name as it begins.
+    """
+
+    def __init__(
+        self,
+        segmenter: Segmenter,
+        output: Path,
+        options: Options | None = None,
+        tell: Callable[[str], None] = lambda step: None,
+    ) -> None:
+        self.segmenter, self.output, self.options, self._tell = segmenter, output, options or Options(), tell
+
+    def __call__(self, identification: Identification) -> Outcome:
+        """Process a study; whatever goes wrong with it is in the outcome."""
+        started, steps = time.perf_counter(), Steps(self._tell)
+        outcome = attempted(identification.study.uid, steps, lambda: self._run(identification, steps))
+        return replace(outcome, seconds=round(time.perf_counter() - started, 1), table=tuple(rows(identification)))
+
+    def _run(self, identification: Identification, steps: Steps) -> Outcome:
+        options, study = self.options, identification.study.uid
+        if identification.review and not options.accept_low_confidence:
+            raise ReviewError(identification.review)
+        stacks = {name: stack for name, stack in identification.chosen.items() if name in options.sequences}
+        if not stacks:
+            raise StudyError(_nothing_found(identification, options))
+        folder = StudyFolder(self.output, study)
+        with steps("compare with earlier results"):
+            fingerprint = self._fingerprint(stacks)
+            manifest = folder.finished(fingerprint)
+        if manifest:
+            return Outcome(study, "skipped", folder=folder.path, report=_earlier_report(folder.path))
+        with folder.draft() as draft:
+            prepared = self._prepared(identification, stacks, steps)
+            segmentation = self._segmented(prepared, draft, steps)
+            report = self._written(identification, prepared, segmentation, draft, steps)
+            fault = report["dicom_seg"]["error"]
+            facts = {"study": study, "finished": fault is None, "fingerprint": fingerprint}
+            folder.publish(draft, facts | self._manifest(prepared, report, steps))
+        if fault:
+            return Outcome(study, "incomplete", "DICOM SEG", (fault,), folder.path, report)
+        return Outcome(study, "done", folder=folder.path, report=report)
+
+    # --- steps ---
+
+    def _prepared(self, identification: Identification, stacks: Mapping[str, Stack], steps: Steps) -> _Prepared:
+        warnings = [f"used without review: {question}" for question in identification.review]
+        left_out: dict[str, str] = {}
+        with steps("convert"):
+            converted = _converted(stacks, left_out)
+        reference = reference_sequence(tuple(converted))
+        with steps("co-register"):
+            registrations = _registered(converted, reference)
+            images = _aligned(converted, reference, registrations, left_out)
+        with steps("extract the brain"):
+            brain = extract_brain(images, reference, self.options.mask)
+        warnings += [f"{SEQUENCE_NAMES[name]}: {text}" for name in images for text in converted[name].warnings]
+        warnings += [f"{SEQUENCE_NAMES[name]} was left out: {why}" for name, why in left_out.items()]
+        warnings += brain.warnings
+        used = {name: stacks[name] for name in images}
+        contrast = _pixel_contrast(identification, images, brain, self.options, warnings)
+        return _Prepared(used, images, registrations, left_out, brain, contrast, warnings)
+
+    def _segmented(self, prepared: _Prepared, draft: Path, steps: Steps) -> Segmentation:
+        item: dict[str, Any] = {"study": draft.name, "notes": ()}
+        with steps("write images"):
+            for name, image in prepared.images.items():
+                item[name] = draft / f"{draft.name}_{name}.nii.gz"
+                write_image(item[name], np.where(prepared.brain.mask, image.array, np.float32(0)), image.affine)
+        with steps("segment"):
+            return self.segmenter(item)
+
+    def _written(
+        self,
+        identification: Identification,
+        prepared: _Prepared,
+        segmentation: Segmentation,
+        draft: Path,
+        steps: Steps,
+    ) -> dict[str, Any]:
+        """Write everything but the manifest, and return the report."""
+        label_map = segmentation.label_map.numpy()
+        whole_head = prepared.images[prepared.reference]
+        with steps("write DICOM SEG"):
+            seg = self._dicom_seg(label_map, whole_head.affine, prepared, segmentation.report, draft / SEG_FILE)
+        warnings = [*prepared.warnings, *segmentation.report["warnings"], *seg["warnings"]]
+        if seg["error"]:
+            warnings.insert(0, f"no DICOM SEG was written: {seg['error']}")
+        report = segmentation.report | {
+            "warnings": [printable(warning) for warning in warnings],
+            "diameters_mm": diameters_mm(label_map, whole_head.affine),
+            "series": _series_facts(identification, prepared, self.options),
+            "co_registration": {name: _registration_facts(r) for name, r in prepared.registrations.items()},
+            "brain_extraction": {"method": prepared.brain.method, "volume_ml": round(prepared.brain.volume_ml, 1)},
+            "contrast_by_pixels": prepared.contrast,
+            "dicom_seg": seg,
+            "identification": rows(identification),
+        }
+        with steps("write"):
+            shown = torch.from_numpy(np.ascontiguousarray(whole_head.array))
+            StudyWriter(draft.parent)(replace(segmentation, report=report, reference=shown))
+            report["steps_s"] = dict(steps.timings_s)
+            write_json(draft / "report.json", report)
+            write_html(report, (draft / "preview.png").read_bytes(), draft / "report.html")
+        return report
+
+    def _dicom_seg(
+        self, label_map: NDArray[np.uint8], affine: NDArray, prepared: _Prepared, report: Mapping[str, Any], path: Path
+    ) -> dict[str, Any]:
+        """Write the SEG; its failure is a fact of the report, since the other files are worth having without it."""
+        parameters = {"sequences": subset_name(tuple(prepared.images)), "weights sha256": report["weights"]["sha256"]}
+        facts: dict[str, Any] = {"file": None, "error": None, "not_detected": [], "warnings": []}
+        try:
+            seg = write_dicom_seg(
+                label_map,
+                affine,
+                prepared.stacks[prepared.reference],
+                path,
+                algorithm=Algorithm(parameters=parameters),
+                seg_type=self.options.seg_type,
+            )
+        except StudyError as error:
+            return facts | {"error": str(error)}
+        except Exception as error:
+            return facts | {"error": _defect(error)}
+        return facts | {
+            "file": seg.path.name if seg.path else None,
+            "type": self.options.seg_type,
+            "series_uid": seg.series_uid,
+            "not_detected": list(seg.not_detected),
+            "warnings": list(seg.warnings),
+        }
+
+    # --- facts ---
+
+    def _fingerprint(self, stacks: Mapping[str, Stack]) -> str:
+        """Of everything that the result depends on."""
+        options, digest = self.options, hashlib.sha256()
+        facts = {
+            "version": __version__,
+            "weights": self.segmenter.weights["sha256"],
+            "precision": str(self.segmenter.dtype),
+            "seg_type": options.seg_type,
+            "mask": None if options.mask is None else hashlib.sha256(options.mask.read_bytes()).hexdigest(),
+            "stacks": {name: [stack.series_uid, stack.number, stack.frames] for name, stack in stacks.items()},
+        }
+        digest.update(json.dumps(facts, sort_keys=True).encode())
+        for stack in stacks.values():
+            for instance in stack.instances:
+                digest.update(instance.path.read_bytes())
+        return digest.hexdigest()
+
+    def _manifest(self, prepared: _Prepared, report: Mapping[str, Any], steps: Steps) -> dict[str, Any]:
+        return {
+            "software": _versions(),
+            "weights": report["weights"],
+            "device": report["device"],
+            "precision": report["precision"],
+            "options": {
+                "sequences": list(self.options.sequences),
+                "seg_type": self.options.seg_type,
+                "mask": self.options.mask is not None,
+                "accept_low_confidence": self.options.accept_low_confidence,
+            },
+            "reference": prepared.reference,
+            "series": report["series"],
+            "transforms": {name: r.transform.round(6).tolist() for name, r in prepared.registrations.items()},
+            "timings_s": steps.timings_s,
+            "warnings": report["warnings"],
+            "disclaimer": report["disclaimer"],
+        }
+
+
+def attempted(study: str, steps: Steps, run: Callable[[], Outcome]) -> Outcome:
+    """What ``run`` returns, or the outcome of its failure."""
+    try:
+        return run()
+    except ReviewError as error:
+        return Outcome(study, "review", steps.current, error.questions)
+    except StudyError as error:
+        return Outcome(study, "failed", steps.current, (str(error),))
+    except OSError as error:
+        sentence = (
+            f"a file cannot be read or written ({error.strerror or type(error).__name__}); check space and access"
+        )
+        return Outcome(study, "failed", steps.current, (sentence,))
+    except Exception as error:  # a defect of ours must not cost the user the studies that follow
+        return Outcome(study, "failed", steps.current, (_defect(error),))
+
+
+def _defect(error: Exception) -> str:
+    """A sentence on a defect of ours: where it is, but not the message, which may quote a patient's header."""
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if "lckd" in Path(frame.filename).parts]
+    place = f" at {Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""
+    return f"unexpected {type(error).__name__}{place}; please report it"
+
+
+def _nothing_found(identification: Identification, options: Options) -> str:
+    found = ", ".join(SEQUENCE_NAMES[name] for name in identification.chosen)
+    if found:
+        return f"the study has {found}, of which --sequences allows none; name one of them"
+    return (
+        f"none of the study's {len(identification.decisions)} series is {' or '.join(SEQUENCE_NAMES.values())}; "
+        "look at the table of --dry-run, and name series in an override file"
+    )
+
+
+def _earlier_report(folder: Path) -> dict[str, Any]:
+    return json.loads((folder / "report.json").read_text(encoding="utf-8"))
+
+
+def _converted(stacks: Mapping[str, Stack], left_out: dict[str, str]) -> dict[str, Image]:
+    images = {}
+    for name, stack in stacks.items():
+        try:
+            images[name] = read_stack(stack)
+        except StudyError as error:
+            left_out[name] = str(error)
+    if not images:
+        raise StudyError("; ".join(left_out.values()))
+    return images
+
+
+def _registered(images: Mapping[str, Image], reference: str) -> dict[str, Registration]:
+    others = [name for name in images if name != reference]
+    # ITK gives up the interpreter's lock, and a registration runs on one thread
+    with ThreadPoolExecutor(max(1, min(len(others), torch.get_num_threads()))) as pool:
+        found = pool.map(lambda name: register(images[name], images[reference]), others)
+        return dict(zip(others, found, strict=True))
+
+
+def _aligned(
+    images: Mapping[str, Image],
+    reference: str,
+    registrations: Mapping[str, Registration],
+    left_out: dict[str, str],
+) -> dict[str, Image]:
+    """Images on the reference's grid, without those whose registration was not accepted."""
+    grid = Grid.of(images[reference])
+    result = {}
+    for name, image in images.items():
+        if name == reference:
+            result[name] = image
+        elif registrations[name].accepted:
+            result[name] = resample(image, registrations[name], grid)
+        else:
+            why = registrations[name].reason
+            left_out[name] = f"it could not be co-registered with {SEQUENCE_NAMES[reference]}: {why}"
+    return result
+
+
+def _pixel_contrast(
+    identification: Identification,
+    images: Mapping[str, Image],
+    brain: BrainMask,
+    options: Options,
+    warnings: list[str],
+) -> dict[str, Any] | None:
+    """Whether T1ce looks like one beside T1; asks, if neither the headers nor the pixels say so.
+
+    Raises:
+        ReviewError: the pixels contradict headers of low confidence.
+    """
+    if not {"t1", "t1ce"} <= images.keys():
+        return None
+    score = enhancement(images["t1ce"].array, images["t1"].array, brain.mask, brain.affine)
+    said = verdict(score)
+    if said == "contradicted":
+        decisions = [_decision(identification, name) for name in ("t1", "t1ce")]
+        sentence = (
+            "the T1ce is not brighter than the T1 anywhere: it may be without contrast, the two may be exchanged, or "
+            "nothing enhances; look at both"
+        )
+        if min(d.confidence for d in decisions) < identification.low_confidence and not options.accept_low_confidence:
+            raise ReviewError((f"{sentence}, and name them in an override file",))
+        warnings.append(sentence)
+    return {"verdict": said, "enhancement": None if score is None else round(score, 2)}
+
+
+def _decision(identification: Identification, sequence: str) -> Decision:
+    return next(each for each in identification.decisions if each.used and each.sequence == sequence)
+
+
+def _series_facts(identification: Identification, prepared: _Prepared, options: Options) -> dict[str, dict[str, Any]]:
+    """Per sequence which series is used and why, or why none is."""
+    facts: dict[str, dict[str, Any]] = {}
+    for name in SEQUENCES:
+        if name not in identification.chosen:
+            facts[name] = {"used": False, "why_not": "not found in the study"}
+            continue
+        decision = _decision(identification, name)
+        facts[name] = {
+            "used": name in prepared.images,
+            "why_not": None,
+            "series_uid": printable(decision.stack.series_uid),
+            "stack": decision.stack.number,
+            "description": printable(decision.stack.description),
+            "confidence": round(decision.confidence, 2),
+            "reasons": [printable(text) for text in decision.reasons],
+        }
+        if name not in options.sequences:
+            facts[name]["why_not"] = "not asked for"
+        elif name in prepared.left_out:
+            facts[name]["why_not"] = printable(prepared.left_out[name])
+    return facts
+
+
+def _registration_facts(registration: Registration) -> dict[str, Any]:
+    return {
+        "accepted": registration.accepted,
+        "reason": registration.reason,
+        "rotation_degrees": round(registration.rotation_degrees, 2),
+        "mutual_information": [round(registration.metric_before, 3), round(registration.metric_after, 3)],
+        "overlap": round(registration.overlap, 3),
+        "seconds": round(registration.seconds, 1),
+    }
+
+
+def _versions() -> dict[str, str]:
+    modules = (torch, monai, pydicom, highdicom, np)
+    return {
+        "lckd": __version__,
+        "python": platform.python_version(),
+        "SimpleITK": sitk.Version_VersionString(),
+        **{module.__name__: str(module.__version__) for module in modules},
+    }
