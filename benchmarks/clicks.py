@@ -1,24 +1,22 @@
 """Clicks on real studies: refinement beside a painted sphere and a graph cut, on the same clicks' rule.
 
 pip install PyMaxflow
-python benchmarks/clicks.py DATA/test --validation DATA/val --output clicks
+python benchmarks/clicks.py DATA/test --output clicks
 lckd publish REFINEMENT/best.pt --refinement --clicks clicks/clicks.json
 
-The sphere's radius is the one with the best mean Dice after three clicks on the validation studies. The graph cut
-(Boykov and Jolly 2001) takes the network's probabilities in the windows, the contrast of the reference image, and
-a small ball around each click as certain; its two parameters were tried on one validation study.
+The graph cut (Boykov and Jolly 2001) takes the network's probabilities in the windows, the contrast of the reference
+image, and a small ball around each click as certain; its two parameters were tried on one validation study.
 """
 
-from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import fire
 import maxflow
 import numpy as np
 from torch import Tensor
 
-from lckd.click_evaluation import ClickEvaluation, Correct, mean_dice, session
+from lckd.click_evaluation import ClickEvaluation, Correct
 from lckd.datalist import find_studies
 from lckd.interaction import Refiner
 from lckd.marks import Marks, region_marks
@@ -27,7 +25,7 @@ from lckd.segmentation import PreparedStudy, Segmenter
 from lckd.sequences import REGIONS
 from lckd.transforms import regions_of
 
-RADII_MM = (4, 7, 10, 14)
+RADII_MM = (7, 12)
 CERTAIN_MM = 3
 PEER_CLICKS = 5
 SMOOTHNESS, CONTRAST = 2.0, 0.5
@@ -36,37 +34,19 @@ SMOOTHNESS, CONTRAST = 2.0, 0.5
 class Comparison(ClickEvaluation):
     """Adds two ways of correcting a segmentation that know nothing of tumours."""
 
-    radius_mm: float = 0
-
     def methods(self, prepared: PreparedStudy, region: str) -> dict[str, tuple[Correct, int]]:
-        """Refinement, a sphere of a fixed radius, and a graph cut."""
+        """Refinement, spheres of fixed radii, and a graph cut."""
+        spheres = {
+            f"sphere of {radius} mm": (partial(_painted, prepared, region, radius), PEER_CLICKS) for radius in RADII_MM
+        }
         return {
             **super().methods(prepared, region),
-            "sphere": (lambda marks: painted(prepared, region, marks, self.radius_mm), PEER_CLICKS),
-            "graph cut": (lambda marks: cut(self.segmenter, prepared, region, marks), PEER_CLICKS),
+            **spheres,
+            "graph cut": (lambda marks: _cut(self.segmenter, prepared, region, marks), PEER_CLICKS),
         }
 
-    def choose_radius(self, items: list[Mapping[str, Any]]) -> None:
-        """The radius of the best mean Dice after three clicks."""
-        records = []
-        for item in items:
-            for subset in self.subsets:
-                prepared, truth = self.prepared(item, subset)
-                assert prepared.label_map is not None
-                for region in REGIONS:
-                    for radius in RADII_MM:
 
-                        def paint(marks: Marks, radius: float = radius, region: str = region) -> Tensor:
-                            return painted(prepared, region, marks, radius)  # noqa: B023 - used within this turn
-
-                        for count, (dice, _) in enumerate(session(paint, prepared.label_map, truth, region, 3)):
-                            records.append({"radius": radius, "clicks": count, "dice": dice})
-        dice = {radius: mean_dice(records, radius=radius)[3] for radius in RADII_MM}
-        self.radius_mm = max(dice, key=dice.__getitem__)
-        print("sphere, mean Dice after three clicks:", {radius: round(value, 3) for radius, value in dice.items()})
-
-
-def painted(prepared: PreparedStudy, region: str, marks: Marks, radius_mm: float) -> Tensor:
+def _painted(prepared: PreparedStudy, region: str, radius_mm: float, marks: Marks) -> Tensor:
     """The label map with a ball drawn around every click, in their order."""
     assert prepared.label_map is not None
     label_map, index = prepared.label_map, REGIONS.index(region)
@@ -76,7 +56,7 @@ def painted(prepared: PreparedStudy, region: str, marks: Marks, radius_mm: float
     return label_map
 
 
-def cut(segmenter: Segmenter, prepared: PreparedStudy, region: str, marks: Marks) -> Tensor:
+def _cut(segmenter: Segmenter, prepared: PreparedStudy, region: str, marks: Marks) -> Tensor:
     """The label map after a graph cut of one region in the box around the clicks' windows."""
     assert prepared.label_map is not None and prepared.decoded is not None
     index = REGIONS.index(region)
@@ -120,8 +100,6 @@ def _ball(voxel: np.ndarray, radius_mm: float, prepared: PreparedStudy) -> np.nd
 
 def main(
     studies: str,
-    validation: str | None = None,
-    radius_mm: float = 0,
     output: str = "clicks",
     weights: str | None = None,
     refinement: str | None = None,
@@ -130,16 +108,11 @@ def main(
 
     Args:
         studies: folder of labelled studies.
-        validation: likewise, to choose the sphere's radius.
-        radius_mm: of the sphere, where it is known already.
         output: folder for the tables.
         weights: other weights of the network than the shipped ones.
         refinement: other weights of the refinement than the shipped ones.
     """
     comparison = Comparison(Segmenter(weights=weights), Refiner(weights=refinement), output)
-    comparison.radius_mm = radius_mm
-    if validation:
-        comparison.choose_radius(list(find_studies(validation)))
     comparison.run(find_studies(studies))
     print((Path(output) / "clicks.md").read_text(encoding="utf-8"))
 
