@@ -158,7 +158,7 @@ def markdown(records: Sequence[Mapping[str, Any]]) -> str:
 
 def draw(path: Path, records: Sequence[Mapping[str, Any]]) -> None:
     """Dice against clicks, a panel per region, a line per subset and method."""
-    figure = figure_of((10.5, 3.8))
+    figure = figure_of((10.5, 4.4))
     methods = list(dict.fromkeys(row["method"] for row in records))
     for number, region in enumerate(REGIONS):
         axes = figure.add_subplot(1, len(REGIONS), number + 1)
@@ -169,7 +169,7 @@ def draw(path: Path, records: Sequence[Mapping[str, Any]]) -> None:
                 axes.plot(list(means), list(means.values()), style, color=f"C{color}", label=label)
         axes.set(title=REGION_NAMES[region], xlabel="clicks", ylim=(0, 1), ylabel="" if number else "mean Dice")
         axes.grid(alpha=0.3)
-    axes.legend(fontsize=7)
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=4, fontsize=7)
     figure.savefig(path, format="png", dpi=130)
 
 
