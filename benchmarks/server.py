@@ -3,7 +3,7 @@
     python benchmarks/server.py                 # simulated studies, a server of its own on this machine
     python benchmarks/server.py --minutes 5
 
-Prints start-up, first and kept inference by number of sequences, /info alone and during an inference, and what eight
+Prints start-up, first and kept inference by number of sequences, clicks, /info alone and during an inference, and what eight
 clients got in a minute: every answer is compared with the one that the study gave when nobody else asked.
 """
 
@@ -46,10 +46,12 @@ def start(studies: Path) -> tuple[subprocess.Popen, str, float]:
             return process, url, time.perf_counter() - began
 
 
-def infer(url: str, study: str, folder: str) -> tuple[str, dict, float]:
+def infer(
+    url: str, study: str, folder: str, model: str = "lckd", points: dict | None = None
+) -> tuple[str, dict, float]:
     """Hash of the label map, the report and the seconds of one request by the stock client."""
     began = time.perf_counter()
-    file, report = MONAILabelClient(url, folder).infer("lckd", study, {})
+    file, report = MONAILabelClient(url, folder).infer(model, study, dict(points or {}))
     seconds = time.perf_counter() - began
     digest = hashlib.sha256(Path(file).read_bytes()).hexdigest()
     Path(file).unlink()
@@ -106,6 +108,9 @@ def main() -> None:
                 expected[name], _, kept_s = infer(url, name, folder)
                 assert digest == expected[name]
                 print(f"inference of {len(STUDIES[name])} sequences: first {first_s:.1f} s, kept {kept_s:.1f} s")
+                places = [[[60 + 4 * number, 90, 70]] for number in range(7)]
+                clicks = [infer(url, name, folder, "lckd_clicks", {"edema": place})[2] for place in places]
+                print(f"a click: {statistics.median(clicks):.2f} s (median), {max(clicks):.2f} s (worst)")
             busy = threading.Thread(target=lambda: [infer(url, name, folder) for name in STUDIES])
             busy.start()
             times = info_ms(url)
