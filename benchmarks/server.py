@@ -3,8 +3,8 @@
     python benchmarks/server.py                 # simulated studies, a server of its own on this machine
     python benchmarks/server.py --minutes 5
 
-Prints start-up, first and kept inference by number of sequences, clicks, /info alone and during an inference, and what eight
-clients got in a minute: every answer is compared with the one that the study gave when nobody else asked.
+Prints start-up, first and kept inference by number of sequences, clicks, /info alone and during an inference, and what
+eight clients got in a minute: every answer is compared with the one that the study gave when nobody else asked.
 """
 
 import argparse
