@@ -1,8 +1,10 @@
-"""Make ``lckd/pacs/brain_shape.npz``: the mean brain of stripped training studies and how brains differ from it.
+"""Make ``lckd/pacs/brain_shape.npz``: the mean simulated brain and how simulated brains differ from it.
 
-python benchmarks/brain_shape.py DATA/train bundle/lckd/pacs/brain_shape.npz
+lckd simulate BRAINS --count 8 --seed 3000 --tumour_ml 0 --sequences t1
+lckd simulate BRAINS --count 8 --seed 3100 --tumour_ml 0 --sequences t1
+python benchmarks/brain_shape.py BRAINS bundle/lckd/pacs/brain_shape.npz
 
-The studies must lie in one atlas space (as BraTS's do); only the outline of their brains is used. Each brain counts
+No patient's image is in it. Only the outline of the brains is used. Each brain counts
 with its mirror image. The file holds the mean signed distance on a coarse grid, points on its surface with normals, and
 principal components of the brains' distances from these points, each times its standard deviation.
 """

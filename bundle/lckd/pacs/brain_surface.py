@@ -1,7 +1,7 @@
 """The built-in brain extraction: a mean brain is fitted to the head's edges, then its surface follows them freely.
 
 No download, no trained network. The shape model (`brain_shape.npz`, made by `benchmarks/brain_shape.py`) is the mean
-outline of brains and the main ways in which brains differ from it (after Cootes et al. 1995, Comput Vis Image Underst
+outline of simulated brains and the main ways in which they differ (after Cootes et al. 1995, Comput Vis Image Underst
 61:38, and Iglesias et al. 2011, IEEE TMI 30:1617). Along the surface's normals every sequence falls from brain to the
 dark of the skull (after Smith 2002, Hum Brain Mapp 17:143); that fall moves the pose, then the shape, then the surface.
 """
