@@ -4,6 +4,7 @@ from collections.abc import Hashable, Mapping
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from monai.config import KeysCollection
 from monai.transforms import MapTransform, NormalizeIntensity, RandBiasField, RandomizableTransform
 from monai.utils import convert_to_tensor
@@ -105,6 +106,55 @@ class RandCoilSensitivityd(RandomizableTransform, MapTransform):
         changed = (channel + self.mean) * (field / field[brain].mean())
         deviation, average = torch.std_mean(changed[brain])
         return torch.where(brain, (changed - average) / deviation, 0)
+
+
+class RandThickSlicesd(RandomizableTransform, MapTransform):
+    """Averages some of the sequences over slices of several voxels, as two-dimensional acquisitions do.
+
+    Hospitals scan one sequence in three dimensions and the next in slices of 5 mm, mostly axial: each sequence is drawn
+    by itself. What comes out is on the same grid, interpolated between the slices, as an image brought to 1 mm is.
+
+    Args:
+        keys: of sequences ``(C, X, Y, Z)`` in RAS.
+        prob: of the change.
+        thickness: smallest and largest of a slice, in voxels.
+        sequence_prob: of each sequence being thick where the change is made.
+        axial_prob: of slices along the third axis; the other two share the rest.
+    """
+
+    def __init__(
+        self,
+        keys: KeysCollection,
+        prob: float = 0.2,
+        thickness: tuple[float, float] = (2.0, 6.5),
+        sequence_prob: float = 0.7,
+        axial_prob: float = 0.8,
+    ) -> None:
+        MapTransform.__init__(self, keys)
+        RandomizableTransform.__init__(self, prob)
+        self.thickness, self.sequence_prob = thickness, sequence_prob
+        self.axes = [(1 - axial_prob) / 2, (1 - axial_prob) / 2, axial_prob]
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Change ``data`` or leave it."""
+        item = dict(data)
+        self.randomize(None)
+        if not self._do_transform:
+            return item
+        for key in self.key_iterator(item):
+            item[key] = torch.stack([self._thick(channel) for channel in item[key]])
+        return item
+
+    def _thick(self, channel: Tensor) -> Tensor:
+        axis = int(self.R.choice(3, p=self.axes))
+        thickness = float(self.R.uniform(*self.thickness))
+        if self.R.random() >= self.sequence_prob:
+            return channel
+        shape = list(channel.shape)
+        slices = [*shape[:axis], max(1, round(shape[axis] / thickness)), *shape[axis + 1 :]]
+        batch = convert_to_tensor(channel, track_meta=False)[None, None]
+        # Adaptive pooling is the mean over each slice; its borders fall on whole voxels.
+        return F.interpolate(F.adaptive_avg_pool3d(batch, slices), shape, mode="trilinear")[0, 0]
 
 
 def _mirror_indices(doubled: int, size: int) -> tuple[Tensor, Tensor]:

@@ -3,7 +3,7 @@ import pytest
 import torch
 from monai.data import MetaTensor
 
-from lckd.augmentation import RandCoilSensitivityd, RandHealthyHemisphered, midline
+from lckd.augmentation import RandCoilSensitivityd, RandHealthyHemisphered, RandThickSlicesd, midline
 from lckd.loading import LoadStudy
 from lckd.simulation import write_study
 from lckd.transforms import preprocessing
@@ -110,3 +110,37 @@ class TestCoilSensitivity:
         image = study["image"].clone()
         image[3] = 0
         assert not self.change({"image": image})[3].any()
+
+
+class TestThickSlices:
+    @staticmethod
+    def _changed(image: torch.Tensor, **settings) -> torch.Tensor:
+        change = RandThickSlicesd("image", prob=1.0, sequence_prob=1.0, axial_prob=1.0, **settings)
+        return change.set_random_state(0)({"image": image})["image"]
+
+    def test_what_varies_along_the_head_s_axis_is_averaged(self):
+        image = torch.zeros(1, 8, 8, 24)
+        image[..., ::2] = 1
+        assert float(self._changed(image, thickness=(4.0, 4.0)).std()) < 0.01
+
+    def test_what_varies_within_a_slice_stays(self):
+        image = torch.rand(1, 8, 8, 1).expand(1, 8, 8, 24).contiguous()
+        torch.testing.assert_close(self._changed(image), image)
+
+    def test_each_sequence_has_its_own_thickness(self):
+        image = torch.rand(1, 8, 8, 24).repeat(4, 1, 1, 1)
+        changed = self._changed(image)
+        assert changed.shape == image.shape
+        assert not torch.equal(changed[0], changed[1])
+
+    def test_a_missing_sequence_stays_missing(self):
+        image = torch.rand(2, 8, 8, 24)
+        image[1] = 0
+        assert not self._changed(image)[1].any()
+
+    def test_a_patch_thinner_than_a_slice(self):
+        assert self._changed(torch.rand(1, 8, 8, 2)).shape == (1, 8, 8, 2)
+
+    def test_not_always(self):
+        image = torch.rand(1, 8, 8, 24)
+        assert RandThickSlicesd("image", prob=0.0)({"image": image})["image"] is image
