@@ -128,7 +128,7 @@ class TestThickSlices:
         torch.testing.assert_close(self._changed(image), image)
 
     def test_each_sequence_has_its_own_thickness(self):
-        image = torch.rand(1, 8, 8, 24).repeat(4, 1, 1, 1)
+        image = torch.rand(1, 8, 8, 96).repeat(4, 1, 1, 1)
         changed = self._changed(image)
         assert changed.shape == image.shape
         assert not torch.equal(changed[0], changed[1])
