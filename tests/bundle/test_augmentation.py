@@ -131,7 +131,7 @@ class TestThickSlices:
         image = torch.rand(1, 8, 8, 96).repeat(4, 1, 1, 1)
         changed = self._changed(image)
         assert changed.shape == image.shape
-        assert not torch.equal(changed[0], changed[1])
+        assert not all(torch.equal(changed[0], other) for other in changed[1:])
 
     def test_a_missing_sequence_stays_missing(self):
         image = torch.rand(2, 8, 8, 24)
