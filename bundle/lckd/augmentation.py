@@ -151,10 +151,11 @@ class RandThickSlicesd(RandomizableTransform, MapTransform):
         if self.R.random() >= self.sequence_prob:
             return channel
         shape = list(channel.shape)
-        slices = [*shape[:axis], max(1, round(shape[axis] / thickness)), *shape[axis + 1 :]]
+        slices = shape.copy()
+        slices[axis] = max(1, round(shape[axis] / thickness))
         batch = convert_to_tensor(channel, track_meta=False)[None, None]
         # Adaptive pooling is the mean over each slice; its borders fall on whole voxels.
-        return F.interpolate(F.adaptive_avg_pool3d(batch, slices), shape, mode="trilinear")[0, 0]
+        return F.interpolate(F.adaptive_avg_pool3d(batch, tuple(slices)), shape, mode="trilinear")[0, 0]
 
 
 def _mirror_indices(doubled: int, size: int) -> tuple[Tensor, Tensor]:

@@ -5,9 +5,41 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 
-def activate(features: Tensor) -> Tensor:
-    """LeakyReLU of slope 0.01, as in the paper's network and nnU-Net."""
-    return F.leaky_relu(features, 0.01)
+def activate(features: Tensor, inplace: bool = False) -> Tensor:
+    """LeakyReLU of slope 0.01, as in the paper's network and nnU-Net.
+
+    Args:
+        features: of any shape.
+        inplace: overwrite them, where nothing else reads them: a new tensor costs more than the arithmetic.
+    """
+    return F.leaky_relu(features, 0.01, inplace)
+
+
+def normalize_instances(features: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """Instance normalization of ``(N, C, D, H, W)`` with a scale and a shift ``(N, C)`` for each channel of each row.
+
+    One row of N * C channels goes through batch normalization, in a single pass; unlike torch's own instance
+    normalization this leaves a single row's channels last in memory where they are so.
+    """
+    rows, channels, depth, height, width = features.shape
+    flat = features.reshape(1, rows * channels, depth, height, width)
+    normalized = F.batch_norm(flat, None, None, weight.flatten(), bias.flatten(), training=True)
+    return normalized.view_as(features)
+
+
+class InstanceNorm(nn.InstanceNorm3d):
+    """torch's instance normalization with a scale and a shift per channel, through ``normalize_instances``."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__(channels, affine=True)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """``(B, C, D, H, W)`` to the same shape."""
+        if not torch.jit.is_scripting():  # noqa: SIM102 - TorchScript leaves out what stands under this alone
+            if torch.onnx.is_in_onnx_export():
+                return F.instance_norm(features, weight=self.weight, bias=self.bias)
+        rows = features.shape[0]
+        return normalize_instances(features, self.weight.expand(rows, -1), self.bias.expand(rows, -1))
 
 
 class SequenceNorm(nn.Module):
@@ -28,15 +60,10 @@ class SequenceNorm(nn.Module):
 
     def forward(self, features: Tensor, sequence: Tensor) -> Tensor:
         """Normalize features ``(N, C, D, H, W)`` of images of ``sequence`` ``(N,)``, an index."""
-        rows, channels, depth, height, width = features.shape
         if not torch.jit.is_scripting():  # noqa: SIM102 - TorchScript leaves out what stands under this alone
             if torch.onnx.is_in_onnx_export():
                 return self._for_onnx(features, sequence)
-        # One row of N * C channels: batch normalization then normalizes each row's channel by itself,
-        # with a scale per row, in a single pass.
-        flat = features.reshape(1, rows * channels, depth, height, width)
-        weight, bias = self.weight[sequence].flatten(), self.bias[sequence].flatten()
-        return F.batch_norm(flat, None, None, weight, bias, training=True).view_as(features)
+        return normalize_instances(features, self.weight[sequence], self.bias[sequence])
 
     @torch.jit.unused
     def _for_onnx(self, features: Tensor, sequence: Tensor) -> Tensor:
@@ -61,8 +88,8 @@ class EncoderBlock(nn.Module):
 
     def forward(self, features: Tensor, sequence: Tensor) -> Tensor:
         """``(N, C, D, H, W)`` to the same shape."""
-        inner = activate(self.norm1(self.conv1(features), sequence))
-        return activate(self.norm2(self.conv2(inner), sequence) + features)
+        inner = activate(self.norm1(self.conv1(features), sequence), inplace=True)
+        return activate(self.norm2(self.conv2(inner), sequence).add_(features), inplace=True)
 
 
 class DecoderBlock(nn.Module):
@@ -70,13 +97,13 @@ class DecoderBlock(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.conv1, self.norm1 = convolution(channels, channels), nn.InstanceNorm3d(channels, affine=True)
-        self.conv2, self.norm2 = convolution(channels, channels), nn.InstanceNorm3d(channels, affine=True)
+        self.conv1, self.norm1 = convolution(channels, channels), InstanceNorm(channels)
+        self.conv2, self.norm2 = convolution(channels, channels), InstanceNorm(channels)
 
     def forward(self, features: Tensor) -> Tensor:
         """``(B, C, D, H, W)`` to the same shape."""
-        inner = activate(self.norm1(self.conv1(features)))
-        return activate(self.norm2(self.conv2(inner)) + features)
+        inner = activate(self.norm1(self.conv1(features)), inplace=True)
+        return activate(self.norm2(self.conv2(inner)).add_(features), inplace=True)
 
 
 def space_to_depth(image: Tensor) -> Tensor:

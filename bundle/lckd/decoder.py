@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lckd.blocks import DecoderBlock, activate, depth_to_space
+from lckd.blocks import DecoderBlock, InstanceNorm, activate, depth_to_space
 from lckd.filling import fuse
 from lckd.sequences import REGIONS, SEQUENCES
 
@@ -23,7 +23,7 @@ class DecoderLevel(nn.Module):
         super().__init__()
         self.fusion = nn.Conv3d(len(SEQUENCES) * width, width, 1)
         self.up = nn.Identity() if deeper is None else nn.Conv3d(deeper, width, 1)
-        self.norm = nn.InstanceNorm3d(width, affine=True)
+        self.norm = InstanceNorm(width)
         self.stage = nn.Sequential(*(DecoderBlock(width) for _ in range(blocks)))
 
     def forward(self, features: Tensor, availability: Tensor, deeper: Tensor | None) -> Tensor:
@@ -31,7 +31,7 @@ class DecoderLevel(nn.Module):
         fused = fuse(features, availability, self.fusion.weight, self.fusion.bias)
         if deeper is not None:
             fused = fused + F.interpolate(self.up(deeper), size=fused.shape[2:], mode="trilinear")
-        return self.stage(activate(self.norm(fused)))
+        return self.stage(activate(self.norm(fused), inplace=True))
 
 
 class Decoder(nn.Module):

@@ -58,7 +58,7 @@ class Encoder(nn.Module):
         features = image if self.full_resolution else space_to_depth(image)
         scales: list[Tensor] = []
         for down, norm, stage in zip(self.downs, self.norms, self.stages):  # noqa: B905 - TorchScript
-            features = activate(norm(down(features), sequence))
+            features = activate(norm(down(features), sequence), inplace=True)
             for block in stage:  # type: ignore[attr-defined]
                 features = block(features, sequence)
             scales.append(features)

@@ -54,7 +54,23 @@ def fuse(features: Tensor, availability: Tensor, weight: Tensor, bias: Tensor | 
         # A batch of one needs no selection, which would copy all features.
         own = features if availability.shape[0] == 1 else features[study == index]
         matrix = per_sequence[availability[index]] + shares[index]  # (n, O, C)
+        if own.is_contiguous(memory_format=torch.channels_last_3d):
+            fused.append(_sum_of_products(own, matrix))
+            continue
         flat = own.reshape(-1, depth * height * width)  # (n * C, d * h * w)
-        fused.append(torch.matmul(matrix.transpose(0, 1).flatten(1), flat))
-    stacked = torch.stack(fused).reshape(-1, weight.shape[0], depth, height, width)
+        fused.append(torch.matmul(matrix.transpose(0, 1).flatten(1), flat).reshape(1, -1, depth, height, width))
+    stacked = fused[0] if len(fused) == 1 else torch.cat(fused)
     return stacked if bias is None else stacked + bias[:, None, None, None].to(stacked.dtype)
+
+
+def _sum_of_products(features: Tensor, matrix: Tensor) -> Tensor:
+    """``(1, O, d, h, w)``, the sum over rows of ``matrix`` ``(n, O, C)`` times ``features`` ``(n, C, d, h, w)``.
+
+    For channels last in memory, which they stay: the rows would have to be copied for a single product.
+    """
+    rows = features.movedim(1, -1).flatten(1, 3)  # (n, d * h * w, C)
+    total = rows[0] @ matrix[0].T
+    for row in range(1, rows.shape[0]):
+        total.addmm_(rows[row], matrix[row].T)
+    size = features.shape[2:]
+    return total.reshape(1, size[0], size[1], size[2], -1).movedim(-1, 1)

@@ -1,7 +1,7 @@
 """Probabilities of a whole study: windows where it must be, features kept where it can be."""
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import torch
@@ -50,16 +50,33 @@ def encode_study(network: LCKDNet, image: Tensor, availability: Tensor) -> dict[
     Returns:
         Per sequence its features ``(1, C, d, h, w)`` at every scale.
     """
-    scales = network.encode(image, availability)
     names = [sequence for sequence, available in zip(SEQUENCES, availability[0].tolist(), strict=True) if available]
-    return {name: [scale[row : row + 1] for scale in scales] for row, name in enumerate(names)}
+    # One after the other: a processor gains nothing from a batch, and one sequence's intermediate results are held.
+    return {name: network.encode(image, availability_of([name]).to(image.device)) for name in names}
 
 
 def decode_subset(network: LCKDNet, features: Mapping[str, list[Tensor]], subset: Iterable[str]) -> Tensor:
     """Logits ``(1, 3, D, H, W)`` for ``subset`` from the features of ``encode_study``."""
-    chosen = [features[sequence] for sequence in SEQUENCES if sequence in tuple(subset)]
-    availability = availability_of(subset).to(chosen[0][0].device)
-    return network.decode([torch.cat(scale) for scale in zip(*chosen, strict=True)], availability)[0]
+    joined = join_features(features, subset)
+    return network.decode(joined, availability_of(subset).to(joined[0].device))[0]
+
+
+def join_features(features: Mapping[str, list[Tensor]], subset: Iterable[str]) -> list[Tensor]:
+    """``(N, C, d, h, w)`` per scale, as the decoder takes them, of ``subset`` from what ``encode_study`` gives."""
+    subset = tuple(subset)
+    chosen = [features[sequence] for sequence in SEQUENCES if sequence in subset]
+    return [_concatenate(scale) if len(chosen) > 1 else scale[0] for scale in zip(*chosen, strict=True)]
+
+
+def _concatenate(rows: Iterable[Tensor]) -> Tensor:
+    """``torch.cat`` of ``(1, C, D, H, W)``, whose result has its channels last in memory as they have."""
+    return torch.cat([row.movedim(1, -1) for row in rows]).movedim(-1, 1)
+
+
+def one_by_one(network: LCKDNet, image: Tensor, availability: Tensor) -> Tensor:
+    """``network(image, availability)`` for one study, its sequences encoded one after the other."""
+    features = encode_study(network, image, availability)
+    return decode_subset(network, features, features)
 
 
 class StudyInferer(SlidingWindowInferer):
@@ -84,7 +101,7 @@ class StudyInferer(SlidingWindowInferer):
         super().__init__(roi_size=-1, sw_batch_size=1, overlap=overlap, mode="gaussian")
 
     def __call__(  # type: ignore[override]
-        self, inputs: Tensor, network: torch.nn.Module, availability: Tensor | None = None
+        self, inputs: Tensor, network: Callable[..., Tensor], availability: Tensor | None = None
     ) -> Tensor:
         """Logits ``(B, 3, D, H, W)`` of ``inputs`` ``(B, 4, D, H, W)``; with ``flips``, their mean."""
         logits = self._infer(inputs, network, availability)
@@ -102,7 +119,7 @@ class StudyInferer(SlidingWindowInferer):
         """The same inferer with another largest window."""
         return StudyInferer(window, self._overlap, self.divisor, self.flips)
 
-    def _infer(self, inputs: Tensor, network: torch.nn.Module, availability: Tensor | None) -> Tensor:
+    def _infer(self, inputs: Tensor, network: Callable[..., Tensor], availability: Tensor | None) -> Tensor:
         whole = padded_size(inputs.shape[2:], self.divisor)
         self.roi_size = tuple(min(side, most) for side, most in zip(whole, self._limit(whole), strict=True))
         return super().__call__(inputs, network, availability)  # type: ignore[return-value]

@@ -253,7 +253,8 @@ def fingerprint(item: Item) -> tuple:
 
 def size_bytes(prepared: PreparedStudy) -> int:
     """Memory that keeping a study takes."""
-    tensors = [prepared.image, prepared.shown, *(prepared.features or ())]
+    features = (prepared.features or {}).values()
+    tensors = [prepared.image, prepared.shown, *(scale for scales in features for scale in scales)]
     tensors += [prepared.decoded.features, prepared.decoded.logits] if prepared.decoded else []
     tensors += [] if prepared.label_map is None else [prepared.label_map]
     return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
@@ -261,7 +262,9 @@ def size_bytes(prepared: PreparedStudy) -> int:
 
 def _on_device(prepared: PreparedStudy, device: torch.device) -> PreparedStudy:
     if prepared.features is not None:
-        prepared.features = [scale.to(device) for scale in prepared.features]
+        prepared.features = {
+            sequence: [scale.to(device) for scale in scales] for sequence, scales in prepared.features.items()
+        }
     if prepared.decoded is not None:
         prepared.decoded = prepared.decoded.to(device)
     return prepared
