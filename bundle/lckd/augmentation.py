@@ -155,7 +155,8 @@ class RandThickSlicesd(RandomizableTransform, MapTransform):
         slices[axis] = max(1, round(shape[axis] / thickness))
         batch = convert_to_tensor(channel, track_meta=False)[None, None]
         # Adaptive pooling is the mean over each slice; its borders fall on whole voxels.
-        return F.interpolate(F.adaptive_avg_pool3d(batch, tuple(slices)), shape, mode="trilinear")[0, 0]
+        averaged = F.adaptive_avg_pool3d(batch, (slices[0], slices[1], slices[2]))
+        return F.interpolate(averaged, shape, mode="trilinear")[0, 0]
 
 
 def _mirror_indices(doubled: int, size: int) -> tuple[Tensor, Tensor]:

@@ -69,8 +69,9 @@ def _sum_of_products(features: Tensor, matrix: Tensor) -> Tensor:
     For channels last in memory, which they stay: the rows would have to be copied for a single product.
     """
     rows = features.movedim(1, -1).flatten(1, 3)  # (n, d * h * w, C)
-    total = rows[0] @ matrix[0].T
+    weights = matrix.to(features.dtype).transpose(1, 2)
+    total = rows[0] @ weights[0]
     for row in range(1, rows.shape[0]):
-        total.addmm_(rows[row], matrix[row].T)
+        total.addmm_(rows[row], weights[row])
     size = features.shape[2:]
     return total.reshape(1, size[0], size[1], size[2], -1).movedim(-1, 1)

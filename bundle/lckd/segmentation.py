@@ -16,7 +16,7 @@ from torch import Tensor
 
 from lckd.calibration import Calibration
 from lckd.devices import choose_device, choose_precision, out_of_memory
-from lckd.inferer import StudyInferer, encode_study, join_features, one_by_one, pad
+from lckd.inferer import StudyInferer, availability_of, encode_study, join_features, one_by_one, pad
 from lckd.loading import LoadStudy
 from lckd.network import LCKDNet
 from lckd.postprocessing import Postprocessing
@@ -64,7 +64,8 @@ class PreparedStudy:
         affine: ``(4, 4)`` of the reference sequence.
         warnings: of loading.
         timings_s: of loading and preprocessing.
-        features: of the encoder, per sequence, once the study was segmented in one window.
+        features: of the encoder, per sequence, once the study was segmented in one window; or of some sequences, taken
+            over from another study.
         decoded: of the decoder, likewise.
         label_map: ``(X, Y, Z)`` the result without marks, once there is one.
     """
@@ -85,6 +86,16 @@ class PreparedStudy:
     def subset(self) -> tuple[str, ...]:
         """The sequences in use."""
         return tuple(name for name, has in zip(SEQUENCES, self.availability.tolist(), strict=True) if has)
+
+    def take_features(self, other: "PreparedStudy") -> None:
+        """Take over the encoder's features of each sequence that the network would see just as in ``other``."""
+        if other.features is None or other.image.shape != self.image.shape:
+            return
+        ours, theirs = self.image.as_tensor(), other.image.as_tensor()
+        for index, sequence in enumerate(SEQUENCES):
+            both = sequence in self.subset and sequence in other.features
+            if both and torch.equal(ours[index], theirs[index]):
+                self.features = (self.features or {}) | {sequence: other.features[sequence]}
 
 
 class Segmenter:
@@ -255,9 +266,10 @@ class Segmenter:
                 if not inferer.holds(inputs.shape[2:]):
                     return inferer(inputs.to(device), partial(one_by_one, network), availability)[0].float().cpu()
                 padded, inside = pad(inputs, inferer.divisor)
-                if prepared.features is None:
-                    prepared.features = encode_study(network, padded.to(device), availability)
                 if prepared.decoded is None:
+                    prepared.features = prepared.features or {}
+                    new = availability_of(set(prepared.subset).difference(prepared.features))
+                    prepared.features |= encode_study(network, padded.to(device), new)
                     joined = join_features(prepared.features, prepared.subset)
                     prepared.decoded = decode(network, joined, availability)
                 return prepared.decoded.logits[inside].float().cpu()

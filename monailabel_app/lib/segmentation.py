@@ -48,7 +48,7 @@ class SegmentationTask(InferTask):
     """MONAI Label's inference task around ``lckd.segmentation.Segmenter``; calls come one at a time.
 
     Preprocessed images and features are kept per study, subset, weights, device and precision; a changed
-    file is another key.
+    file is another key. Where a sequence is added to a study, or taken away, the others are not encoded again.
 
     Args:
         versions: of the weights; every call asks which one is in use.
@@ -123,7 +123,11 @@ class SegmentationTask(InferTask):
         facts = (version.facts["sha256"], str(segmenter.device), segmenter.dtype, segmenter.inferer.flips)
         key = (fingerprint(item), subset, *facts, choice["postprocessing"])
         kept = self._cache.pop(key, None)
-        prepared = segmenter.prepare(item, LoadStudy(subset)) if kept is None else _on_device(kept, segmenter.device)
+        prepared = kept or segmenter.prepare(item, LoadStudy(subset))
+        for other in tuple(self._cache) if kept is None else ():
+            if other[2:-1] == key[2:-1] and set(other[0]) & set(key[0]):  # a file in common, the same network
+                prepared.take_features(self._cache[other])
+        prepared = _on_device(prepared, segmenter.device)
         file = Path(request["image"])
         grid = None if str(file) == item.get(reference_sequence(subset)) else read_image(file)
         return OpenedStudy(key, segmenter, prepared, choice, version, grid, kept is not None)

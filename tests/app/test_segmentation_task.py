@@ -306,6 +306,26 @@ def test_another_subset_or_precision_is_kept_apart(task, items, options):
     assert not segmented(task, request | options)[1]["cached"]
 
 
+def test_a_sequence_that_is_added_is_the_only_one_to_be_encoded(items, tmp_path, monkeypatch):
+    two, three = (
+        {"image": items["a"]["flair"], "study": items["a"], "sequences": chosen}
+        for chosen in ("flair+t2", "flair+t1+t2")
+    )
+    fresh = segmented(SegmentationTask(WeightsVersions(tmp_path)), three)
+    encode, encoded = LCKDNet.encode, []
+
+    def listened(network, image, availability):
+        encoded.extend(sequence for sequence, has in zip(SEQUENCES, availability[0].tolist(), strict=True) if has)
+        return encode(network, image, availability)
+
+    task = SegmentationTask(WeightsVersions(tmp_path))
+    monkeypatch.setattr(LCKDNet, "encode", listened)
+    segmented(task, two)
+    added = segmented(task, three)
+    assert encoded == ["flair", "t2", "t1"]
+    np.testing.assert_array_equal(values(added[0]), values(fresh[0]))
+
+
 def test_the_oldest_study_leaves_when_the_memory_is_full(items, tmp_path):
     requests = [{"image": items[study][shown], "study": items[study]} for study, shown in (("b", "flair"), ("c", "t1"))]
     task = SegmentationTask(WeightsVersions(tmp_path))
