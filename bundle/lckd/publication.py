@@ -42,14 +42,7 @@ def publish(
         StudyError: a file is missing, is not what it should be, or is about other weights.
     """
     facts = metadata()
-    try:
-        state = torch.load(checkpoint, map_location="cpu", weights_only=True)
-        tested, validated, changed = (
-            {} if file is None else json.loads(Path(file).read_text(encoding="utf-8"))
-            for file in (evaluation, validation, robustness_test)
-        )
-    except (OSError, ValueError, RuntimeError) as error:
-        raise StudyError(f"the files of a training cannot be read ({error}); give its checkpoint and tables") from error
+    state, (tested, validated, changed) = _read(checkpoint, evaluation, validation, robustness_test)
     digest = save_weights(state.get(AVERAGED, state), weights.WEIGHTS)
     for file, content in ((evaluation, tested), (validation, validated), (robustness_test, changed)):
         if content and content.get("weights") not in (digest, sha256_of(Path(checkpoint))):
@@ -89,11 +82,7 @@ def publish_refinement(checkpoint: str | Path, clicks: str | Path | None = None)
         StudyError: a file is missing, is not what it should be, or is about other weights.
     """
     facts = metadata()
-    try:
-        state = torch.load(checkpoint, map_location="cpu", weights_only=True)
-        measured = {} if clicks is None else json.loads(Path(clicks).read_text(encoding="utf-8"))
-    except (OSError, ValueError, RuntimeError) as error:
-        raise StudyError(f"the files of a training cannot be read ({error}); give its checkpoint and table") from error
+    state, (measured,) = _read(checkpoint, clicks)
     digest = save_weights(state.get(AVERAGED, state), weights.REFINEMENT_WEIGHTS)
     network, about = facts["weights"]["sha256"], measured.get("weights", {})
     ours = about.get("network") == network and about.get("refinement") in (digest, sha256_of(Path(checkpoint)))
@@ -112,6 +101,16 @@ def publish_refinement(checkpoint: str | Path, clicks: str | Path | None = None)
     text = _replaced(CARD.read_text(encoding="utf-8"), "clicks", table)
     write_atomically(CARD, lambda path: path.write_text(text, encoding="utf-8"))
     return digest
+
+
+def _read(checkpoint: str | Path, *tables: str | Path | None) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """A training's checkpoint and its tables, empty for those that are not given."""
+    try:
+        return torch.load(checkpoint, map_location="cpu", weights_only=True), [
+            {} if table is None else json.loads(Path(table).read_text(encoding="utf-8")) for table in tables
+        ]
+    except (OSError, ValueError, RuntimeError) as error:
+        raise StudyError(f"the files of a training cannot be read ({error}); give its checkpoint and tables") from error
 
 
 def _write_card(facts: Mapping[str, Any], tested: Mapping[str, Any]) -> None:
