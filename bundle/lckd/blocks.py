@@ -68,9 +68,8 @@ class SequenceNorm(nn.Module):
     @torch.jit.unused
     def _for_onnx(self, features: Tensor, sequence: Tensor) -> Tensor:
         """The same in operations that ONNX has for a number of rows only known at run time."""
-        variance, mean = torch.var_mean(features, (2, 3, 4), unbiased=False, keepdim=True)
         weight, bias = (table[sequence][:, :, None, None, None] for table in (self.weight, self.bias))
-        return (features - mean) * torch.rsqrt(variance + 1e-5) * weight + bias
+        return F.instance_norm(features) * weight + bias
 
 
 def convolution(inputs: int, outputs: int, kernel: int = 3, stride: int = 1) -> nn.Conv3d:

@@ -183,7 +183,7 @@ class Segmenter:
         """Segment a study; what the network gave is kept in ``prepared``, so that a second time costs none of it."""
         timings, warnings = dict(prepared.timings_s), list(prepared.warnings)
         with timed(timings, "network"):
-            logits, device = self._infer(prepared, warnings)
+            logits, device = self.infer(prepared, warnings)
         with timed(timings, "postprocess"):
             raw = self.on_original_grid(logits, prepared.image)
             prepared.label_map = self.postprocessing(raw, voxel_ml_of(prepared.affine.numpy()))[0]
@@ -237,8 +237,13 @@ class Segmenter:
             report=report,
         )
 
-    def _infer(self, prepared: PreparedStudy, warnings: list[str]) -> tuple[Tensor, torch.device]:
-        """Logits ``(3, D, H, W)`` on the CPU and the device that computed them; less memory at every failure."""
+    def infer(self, prepared: PreparedStudy, warnings: list[str]) -> tuple[Tensor, torch.device]:
+        """Logits ``(3, D, H, W)`` on the CPU and the device that computed them; less memory at every failure.
+
+        Args:
+            prepared: keeps what the network gave, if it was segmented in one window.
+            warnings: gets what the user should know.
+        """
         attempts = [(self.device, self.inferer.window)] + [(self.device, window) for window in FALLBACK_WINDOWS]
         if self.device.type != "cpu":
             attempts += [(torch.device("cpu"), window) for window in (self.inferer.window, *FALLBACK_WINDOWS)]
@@ -264,7 +269,7 @@ class Segmenter:
         try:
             with torch.inference_mode(), torch.autocast(device.type, self.dtype, self.dtype != torch.float32):
                 if not inferer.holds(inputs.shape[2:]):
-                    return inferer(inputs.to(device), partial(one_by_one, network), availability)[0].float().cpu()
+                    return inferer(inputs.to(device), partial(one_by_one, network), availability)[0].cpu().float()
                 padded, inside = pad(inputs, inferer.divisor)
                 if prepared.decoded is None:
                     prepared.features = prepared.features or {}
@@ -272,7 +277,7 @@ class Segmenter:
                     prepared.features |= encode_study(network, padded.to(device), new)
                     joined = join_features(prepared.features, prepared.subset)
                     prepared.decoded = decode(network, joined, availability)
-                return prepared.decoded.logits[inside].float().cpu()
+                return prepared.decoded.logits[inside].cpu().float()  # half the bytes to copy
         finally:
             self.network.to(self.device)
             if device.type == "cuda":
