@@ -308,6 +308,56 @@ def train(data: str, *, output: str, config: str | None = None, **settings: Any)
     run_training(data, output, config.split(",") if config else [], settings)
 
 
+def benchmark(
+    *,
+    output: str,
+    parts: str = "network,command,batch,server,growth",
+    size: str = "144,176,144",
+    threads: int = 2,
+    runs: int = 5,
+    studies: int = 12,
+    device: str = "auto",
+    precisions: str = "fp32,bf16",
+    all_windows: bool = False,
+) -> None:
+    """Measure speed and memory on this machine, side by side with other networks: JSON, Markdown tables and a figure.
+
+    Wants an otherwise idle machine. All studies are simulated.
+
+    Examples:
+        lckd benchmark --output OUT
+        lckd benchmark --output OUT --parts network --size all --precisions fp32
+
+    Args:
+        output: folder for benchmark.json, benchmark.md and benchmark.png.
+        parts: network (beside MONAI's SegResNet and the paper's), command, batch, server and growth.
+        size: voxels of the image and of the brain in simulated studies, or all for three images.
+        threads: of the processor.
+        runs: of each figure; the median is shown.
+        studies: in the batch.
+        device: auto, cpu, cuda, cuda:1 or mps.
+        precisions: that each network tries, of fp32, bf16 and fp16; its fastest is shown.
+        all_windows: run all windows of the paper's network, not one from which the rest follows.
+    """
+    from lckd.benchmark import ALL_SIZES, BRAIN, PARTS, PRECISIONS, Benchmark, Settings, parse_names, parse_sizes
+    from lckd.benchmark_report import summary
+
+    sizes = parse_sizes(size)
+    settings = Settings(
+        sizes=sizes,
+        brain=BRAIN if sizes == ALL_SIZES else sizes[0],
+        threads=int(_number("threads", threads, 1, 1024)),
+        runs=int(_number("runs", runs, 1, 1000)),
+        studies=int(_number("studies", studies, 1, 10_000)),
+        device=device,
+        precisions=parse_names("precisions", precisions, PRECISIONS),
+        every_window=_flag("all_windows", all_windows),
+    )
+    chosen = parse_names("parts", parts, PARTS)
+    for line in summary(Benchmark(output, settings).run(chosen)):
+        print(line)
+
+
 def publish(
     checkpoint: str,
     evaluation: str | None = None,
@@ -397,6 +447,7 @@ VERBS: dict[str, Callable[..., Any]] = {
     "evaluate-clicks": evaluate_clicks,
     "simulate": simulate,
     "robustness": robustness,
+    "benchmark": benchmark,
     "train": train,
     "demo": demo,
     "publish": publish,
@@ -411,6 +462,9 @@ def main(arguments: list[str] | None = None) -> None:
     import fire
     from fire.decorators import SetParseFns
 
+    from lckd.memory import keep_freed_memory
+
+    keep_freed_memory()
     # MONAI announces its own deprecations to its users' users.
     warnings.filterwarnings("ignore", category=FutureWarning, module="monai")
     arguments = sys.argv[1:] if arguments is None else arguments
