@@ -55,22 +55,25 @@ def fuse(features: Tensor, availability: Tensor, weight: Tensor, bias: Tensor | 
         own = features if availability.shape[0] == 1 else features[study == index]
         matrix = per_sequence[availability[index]] + shares[index]  # (n, O, C)
         if own.is_contiguous(memory_format=torch.channels_last_3d):
-            fused.append(_sum_of_products(own, matrix))
+            fused.append(_sum_of_products(own, matrix, bias))
             continue
         flat = own.reshape(-1, depth * height * width)  # (n * C, d * h * w)
-        fused.append(torch.matmul(matrix.transpose(0, 1).flatten(1), flat).reshape(1, -1, depth, height, width))
-    stacked = fused[0] if len(fused) == 1 else torch.cat(fused)
-    return stacked if bias is None else stacked + bias[:, None, None, None].to(stacked.dtype)
+        product = torch.matmul(matrix.transpose(0, 1).flatten(1), flat).reshape(1, -1, depth, height, width)
+        fused.append(product if bias is None else product + bias[:, None, None, None].to(product.dtype))
+    return fused[0] if len(fused) == 1 else torch.cat(fused)
 
 
-def _sum_of_products(features: Tensor, matrix: Tensor) -> Tensor:
-    """``(1, O, d, h, w)``, the sum over rows of ``matrix`` ``(n, O, C)`` times ``features`` ``(n, C, d, h, w)``.
+def _sum_of_products(features: Tensor, matrix: Tensor, bias: Tensor | None) -> Tensor:
+    """``bias`` and the sum over rows of ``matrix`` ``(n, O, C)`` times ``features`` ``(n, C, d, h, w)``.
 
     For channels last in memory, which they stay: the rows would have to be copied for a single product.
+
+    Returns:
+        ``(1, O, d, h, w)``.
     """
     rows = features.movedim(1, -1).flatten(1, 3)  # (n, d * h * w, C)
     weights = matrix.to(features.dtype).transpose(1, 2)
-    total = rows[0] @ weights[0]
+    total = rows[0] @ weights[0] if bias is None else torch.addmm(bias.to(features.dtype), rows[0], weights[0])
     for row in range(1, rows.shape[0]):
         total.addmm_(rows[row], weights[row])
     size = features.shape[2:]
