@@ -170,6 +170,18 @@ def write_study(
     return folder
 
 
+def tissue_signal(tissue: Tissue, protocol: Protocol, uptake: np.ndarray | float = 1.0) -> np.ndarray:
+    """Signal of the spin echo equation, with the inversion recovery's factor where the protocol inverts.
+
+    ``PD |1 - 2 exp(-TI/T1) + exp(-TR/T1)| exp(-TE/T2)``; contrast agent adds ``r1 C`` to ``1/T1``.
+    """
+    agent_mmol_l = tissue.uptake_mmol_l * np.asarray(uptake if protocol.enhanced else 0.0)
+    rate = 1 / tissue.t1_ms + RELAXIVITY_L_PER_MMOL_S * agent_mmol_l / 1000
+    recovered = np.exp(-protocol.tr_ms * rate)
+    inverted = 1 - recovered if protocol.ti_ms is None else 1 - 2 * np.exp(-protocol.ti_ms * rate) + recovered
+    return tissue.proton_density * np.abs(inverted) * np.exp(-protocol.te_ms / tissue.t2_ms)
+
+
 # --- frame and fields -------------------------------------------------------------------------------------------------
 
 
@@ -541,18 +553,6 @@ def _tissue_fractions(head: _Head, anatomy: _Anatomy, label_map: np.ndarray, rng
 # --- signal -----------------------------------------------------------------------------------------------------------
 
 
-def _signal(tissue: Tissue, protocol: Protocol, uptake: np.ndarray | float = 1.0) -> np.ndarray:
-    """Signal of the spin echo equation, with the inversion recovery's factor where the protocol inverts.
-
-    ``PD |1 - 2 exp(-TI/T1) + exp(-TR/T1)| exp(-TE/T2)``; contrast agent adds ``r1 C`` to ``1/T1``.
-    """
-    agent_mmol_l = tissue.uptake_mmol_l * np.asarray(uptake if protocol.enhanced else 0.0)
-    rate = 1 / tissue.t1_ms + RELAXIVITY_L_PER_MMOL_S * agent_mmol_l / 1000
-    recovered = np.exp(-protocol.tr_ms * rate)
-    inverted = 1 - recovered if protocol.ti_ms is None else 1 - 2 * np.exp(-protocol.ti_ms * rate) + recovered
-    return tissue.proton_density * np.abs(inverted) * np.exp(-protocol.te_ms / tissue.t2_ms)
-
-
 def _relaxed(tissue: Tissue, factor: float) -> Tissue:
     return replace(tissue, t1_ms=tissue.t1_ms * factor, t2_ms=tissue.t2_ms * factor)
 
@@ -568,9 +568,9 @@ def _ideal_image(
     image = np.zeros(water.shape, np.float32)
     for name, fraction in fractions.items():
         tissue = tissues[name]
-        signal = _signal(tissue, protocol, uptake if name == "enhancing tumour" else 1.0)
+        signal = tissue_signal(tissue, protocol, uptake if name == "enhancing tumour" else 1.0)
         # texture to first order: longer relaxation times where there is more water
-        slope = _signal(_relaxed(tissue, 1 + tissue.texture), protocol) - _signal(tissue, protocol)
+        slope = tissue_signal(_relaxed(tissue, 1 + tissue.texture), protocol) - tissue_signal(tissue, protocol)
         image += fraction * (signal + np.float32(slope) * water)
     return image
 

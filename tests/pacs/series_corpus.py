@@ -818,6 +818,9 @@ def _header(exam: Exam, series: Series, facts: dict[str, Any], number: int) -> D
     agent = facts.get("tag", exam.stamp)
     if agent:
         header.ContrastBolusAgent = agent
+    for keyword, value in facts.items():
+        if keyword[0].isupper():
+            setattr(header, keyword, value)
     return header
 
 
@@ -851,10 +854,10 @@ def outcomes(exams: tuple[Exam, ...]) -> list[Outcome]:
         for decision in identification.decisions:
             label, description = labels[decision.stack.series_uid, decision.stack.number]
             shown = f"{decision.stack.series_uid} stack {decision.stack.number}"
-            unsure = decision.sequence is not None and decision.confidence < identification.low_confidence
+            unsure = decision.confidence < identification.low_confidence and (decision.sequence or label != "other")
             # An unsure stack does no harm where another is used instead, or where it is none of the four.
             harmless = unsure and not decision.used and label in (*identification.chosen, "other")
-            asked = harmless or any(shown in question for question in identification.review)
+            asked = bool(harmless) or any(shown in question for question in identification.review)
             why = f"{decision.confidence:.2f} {'; '.join(decision.reasons)}"
             found = decision.sequence or "other"
             result.append(Outcome(one.trap, one.vendor, description, label, found, asked, why))

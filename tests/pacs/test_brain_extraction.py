@@ -1,11 +1,14 @@
+import sys
 from pathlib import Path
+from textwrap import dedent
 
 import numpy as np
 import pytest
 
 from lckd.errors import StudyError
 from lckd.images import Image, read_image, write_image
-from lckd.pacs.brain_extraction import BrainMask, extract_brain, hd_bet_is_ready
+from lckd.pacs.brain_extraction import BrainMask, extract_brain
+from lckd.pacs.hd_bet import WEIGHTS, hd_bet_command
 from lckd.pacs.simulated_head import SimulatedHead, simulate_head
 from lckd.sequences import SEQUENCES
 from lckd.simulation import SimulatedStudy, simulate_study
@@ -108,9 +111,94 @@ class TestGiven:
             extract_brain({"t1": images["t1"]}, "t1", file)
 
 
-def test_hd_bet_without_weights_is_not_used(monkeypatch, tmp_path):
-    monkeypatch.setenv("HOME", str(tmp_path))
-    assert not hd_bet_is_ready()
+STAND_IN = """
+#!{python}
+# Takes what `hd-bet` of HD-BET 2.0.1 takes, and writes where it writes. What it writes is no brain extraction.
+import argparse, os, sys
+import nibabel as nib
+
+parser = argparse.ArgumentParser()
+parser.add_argument("-i", "--input", required=True)
+parser.add_argument("-o", "--output")
+parser.add_argument("-device", default="cuda")
+for switch in ("--disable_tta", "--save_bet_mask", "--no_bet_image", "--verbose"):
+    parser.add_argument(switch, action="store_true")
+options = parser.parse_args()
+assert os.path.isfile(os.path.expanduser("~/{weights}")), "HD-BET would download its weights"
+assert options.output.endswith(".nii.gz"), "Output file must end with .nii.gz"
+assert options.device == "cpu" and options.disable_tta
+image = nib.load(options.input)
+assert nib.aff2axcodes(image.affine) == ("R", "A", "S") and image.ndim == 3
+mask = (image.get_fdata() > {threshold}).astype("uint8")
+{fault}
+if options.save_bet_mask:
+    nib.save(nib.Nifti1Image(mask, image.affine), options.output[:-7] + "_bet.nii.gz")
+if not options.no_bet_image:
+    nib.save(nib.Nifti1Image(image.get_fdata() * mask, image.affine), options.output)
+"""
+
+
+class TestHDBET:
+    """The real one needs 100 MB of weights; this is about how it is called and what becomes of its files."""
+
+    THRESHOLD = 100
+
+    @pytest.fixture
+    def install(self, monkeypatch, tmp_path):
+        def install(fault: str = "", weights: bool = True) -> None:
+            command = tmp_path / "bin" / "hd-bet"
+            command.parent.mkdir()
+            script = dedent(STAND_IN).lstrip()
+            settings = {"python": sys.executable, "weights": WEIGHTS, "threshold": self.THRESHOLD, "fault": fault}
+            command.write_text(script.format(**settings))
+            command.chmod(0o755)
+            if weights:
+                (tmp_path / WEIGHTS).parent.mkdir(parents=True)
+                (tmp_path / WEIGHTS).write_bytes(b"")
+            monkeypatch.setenv("HOME", str(tmp_path))
+            monkeypatch.setenv("PATH", str(command.parent))
+
+        return install
+
+    def test_its_mask_lies_on_the_images_own_grid(self, install, images):
+        install()
+        flipped = images["t2"].affine @ np.diag([-1.0, 1.0, 1.0, 1.0])
+        turned = Image(np.ascontiguousarray(images["t2"].array[:, :, ::-1]), flipped)
+        found = extract_brain({"t2": turned}, "t2")
+        assert found.method == "hd-bet"
+        np.testing.assert_array_equal(found.mask, turned.array > self.THRESHOLD)
+
+    @pytest.mark.parametrize(
+        ("fault", "why"),
+        [
+            ("sys.exit('RuntimeError: out of memory')", "HD-BET failed with exit code 1 (RuntimeError: out of memory)"),
+            ("os._exit(3)", "HD-BET failed with exit code 3"),
+            ("sys.exit()", "HD-BET wrote no mask"),
+            ("mask[:] = 0", "HD-BET found no brain"),
+        ],
+        ids=["fails", "fails in silence", "writes nothing", "finds nothing"],
+    )
+    def test_where_it_fails_the_built_in_method_is_used_and_the_user_told(self, install, images, fault, why):
+        install(fault)
+        found = extract_brain({"t2": images["t2"]}, "t2")
+        assert found.method == "built-in"
+        assert found.warnings == (f"{why}; the built-in brain extraction was used",)
+
+    def test_what_cannot_be_started_is_told_too(self, install, images, tmp_path):
+        install()
+        (tmp_path / "bin" / "hd-bet").write_text("#!/no/such/python\n")
+        (warning,) = extract_brain({"t2": images["t2"]}, "t2").warnings
+        assert warning.startswith("HD-BET cannot be started (")
+
+    def test_without_its_weights_it_is_not_used(self, install):
+        install(weights=False)
+        assert hd_bet_command() is None
+
+    def test_without_its_command_it_is_not_used(self, install, monkeypatch, tmp_path):
+        install()
+        assert hd_bet_command() == str(tmp_path / "bin" / "hd-bet")
+        monkeypatch.setenv("PATH", str(tmp_path))
+        assert hd_bet_command() is None
 
 
 @pytest.mark.slow

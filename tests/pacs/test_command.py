@@ -1,6 +1,7 @@
 import csv
 import json
 import os
+import signal
 import subprocess
 import sys
 import zipfile
@@ -60,7 +61,8 @@ def mistake(capsys, *arguments) -> str:
 def test_first_look_then_run_then_nothing_left_to_do(export, tmp_path, capsys):
     out = tmp_path / "out"
     assert run(export.folder, "--dry-run", "--output", out) == 0
-    assert {file.name for file in out.iterdir()} == {"summary.csv", "summary.json", "series.csv", "series.json"}
+    files = {file.name for file in out.glob("[!.]*")}
+    assert files == {"summary.csv", "summary.json", "series.csv", "series.json"}
     assert "t2_tse_tra_512" in capsys.readouterr().out
     assert run(export.folder, "--output", out) == 0
     assert (out / export.study_uid / "report.html").is_file()
@@ -101,6 +103,30 @@ def test_review_has_an_exit_code_and_a_reason_of_its_own(small_study, tmp_path, 
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no signal that stops a process for a while")
+def test_a_second_run_into_the_same_folder_is_refused_until_the_first_has_died(export, tmp_path, capsys):
+    out = tmp_path / "out"
+    command = [sys.executable, "-m", "lckd", "pacs", str(export.folder), "--output", str(out)]
+    first = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    try:
+        said = b""
+        while b"headers" not in said:  # of its progress; from here on it works
+            said += first.stderr.read(1)
+            assert first.poll() is None, said
+        first.send_signal(signal.SIGSTOP)
+        error = mistake(capsys, export.folder, "--output", out)
+        assert f"another run is writing to {out}; wait for its end" in error
+        assert "another run" in mistake(capsys, export.folder, "--dry-run", "--output", out)
+        assert run(export.folder, "--dry-run") == 0
+        assert {file.name for file in out.iterdir()} == {".lock"}
+    finally:
+        first.kill()
+        first.communicate()
+    assert run(export.folder, "--output", out) == 0
+    assert "1 studies: 1 done" in capsys.readouterr().out
+
+
+@pytest.mark.slow
 def test_no_process_of_a_run_connects_to_anything(export, tmp_path):
     (tmp_path / "offline").mkdir()
     (tmp_path / "offline" / "sitecustomize.py").write_text(OFFLINE)
@@ -137,7 +163,7 @@ def test_no_process_of_a_run_connects_to_anything(export, tmp_path):
 def test_a_mistake_is_one_sentence_before_anything_is_done(export, tmp_path, capsys, options, sentence):
     options = [str(tmp_path / "out") if option == "OUT" else option for option in options]
     assert sentence in mistake(capsys, export.folder, *options)
-    assert not list(tmp_path.glob("out/*"))
+    assert not list(tmp_path.glob("out/[!.]*"))
 
 
 def test_a_switch_may_stand_before_the_export(export, capsys):

@@ -7,18 +7,29 @@ import series_corpus
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from series_corpus import FIRST, HELD_OUT, SECOND_HELD_OUT, built, confusion, exam, outcomes, s
+from series_corpus_c import CORPUS_C
+from series_corpus_d import CORPUS_D
 
 from lckd.errors import StudyError
-from lckd.pacs.identification import identify, with_pixel_ruling
+from lckd.pacs.contrast import named_contrast
+from lckd.pacs.identification import identify
 from lckd.pacs.overrides import check_overrides, read_overrides
-from lckd.pacs.rules import RULES, evidence, facts_of, named_contrast, normalized, read_rules
+from lckd.pacs.rules import RULES, evidence, facts_of, normalized, read_rules
 from lckd.pacs.series_table import COLUMNS, rows, shown, write_table
 from lckd.pacs.study import Study, build_study
+
+CORPUS = (*FIRST, *HELD_OUT, *SECOND_HELD_OUT, *CORPUS_C, *CORPUS_D)
+"""Only what was wrong in silence at first sight, before the rules were mended, says how often a new hospital's are.
+
+Of the stacks of ``HELD_OUT`` and ``SECOND_HELD_OUT`` 1.2 % and 2.8 % were. Then a word that no rule knows became a
+question, and it was 3 of 489 in C and 2 of 483 in D: each time a usable T1 or T1ce that was left out, never a stack
+used as what it is not. Of the 35 studies of C 24 asked, of the 42 of D 21, many of which are made to be asked about.
+"""
 
 
 @pytest.fixture(scope="module")
 def answers():
-    return outcomes((*FIRST, *HELD_OUT, *SECOND_HELD_OUT))
+    return outcomes(CORPUS)
 
 
 def decided(*series, vendor="siemens", stamp="", study=""):
@@ -36,8 +47,8 @@ def by_description(identification):
 
 class TestCorpus:
     def test_it_is_large_and_holds_every_vendor(self, answers):
-        assert sum(len(one.series) for one in (*FIRST, *HELD_OUT, *SECOND_HELD_OUT)) >= 200
-        assert {answer.vendor for answer in answers} == {"siemens", "ge", "philips", "canon"}
+        assert sum(len(one.series) for one in CORPUS) >= 200
+        assert {answer.vendor for answer in answers} >= {"siemens", "ge", "philips", "canon"}
 
     def test_nothing_is_wrong_in_silence(self, answers):
         assert [answer for answer in answers if answer.silently_wrong] == [], confusion(answers)
@@ -76,8 +87,62 @@ class TestSequence:
         assert identification.decisions[0].confidence < identification.low_confidence
         assert len(identification.review) == 1
 
-    def test_physics_alone_is_asked_about(self):
-        assert "confidence of 0.60" in decided(s("", "t2tse")).review[0]
+    @pytest.mark.parametrize("series", [s("", "t2tse"), s("t2", "t2tse", te=None, tr=None), s("t2", "t2star", te=9)])
+    def test_one_kind_of_evidence_alone_is_asked_about(self, series):
+        assert "T2" in " ".join(decided(series).review)
+
+    def test_an_unknown_word_is_asked_about(self):
+        found = decided(s("t2 wibble", "t2tse"))
+        assert "its description has 'wibble', which no rule knows" in found.review[0]
+
+    def test_an_unknown_word_on_a_whole_head_is_not(self):
+        found = decided(s("t2 wibble", "t2tse"), s("flair", "flair2d"), study="MRT Kopf")
+        assert found.review == ()
+        assert "wibble" in found.decisions[0].reasons[-1]
+
+    def test_an_unknown_word_on_a_part_of_the_head_is(self):
+        found = decided(s("t2 wibble", "t2tse", slices=12), s("flair", "flair2d"), s("swi", "swi"), study="MRT Kopf")
+        assert found.review
+
+    @pytest.mark.parametrize("description", ["t2 контраст", "t2 增强"])
+    def test_a_word_in_another_script_is_unknown(self, description):
+        assert "which no rule knows" in decided(s(description, "t2tse")).review[0]
+
+    def test_a_description_that_says_the_same_of_every_series_says_nothing(self):
+        names = {"t2_tse_tra": "t2tse", "t2_flair_tra": "flair2d", "t1_se_tra nativ": "t1se"}
+        found = decided(*(s("ANON", technique, ProtocolName=name) for name, technique in names.items()))
+        assert list(found.chosen) == ["flair", "t1", "t2"]
+        assert found.review == ()
+
+    def test_reformats_are_asked_about_where_their_source_is_missing(self):
+        kind = "DERIVED\\SECONDARY\\MPR"
+        found = decided(s("t2_tse", "t2tse"), s("t1_mprage KM MPR cor", "mprage", kind=kind))
+        assert "T1ce was not found" in found.review[0]
+
+    def test_an_unknown_type_of_image_is_asked_about(self):
+        found = decided(s("t2", "t2tse", kind="ORIGINAL\\PRIMARY\\M\\WOBBLED"))
+        assert "ImageType has WOBBLED" in found.review[0]
+
+    def test_a_word_that_leaves_out_a_series_that_fits_is_asked_about(self):
+        found = decided(s("t2 perf", "t2tse"), s("flair", "flair2d"))
+        assert "T2 was not found" in found.review[0]
+        assert decided(s("t2 perf", "t2tse"), s("t2", "t2tse"), s("flair", "flair2d")).review == ()
+
+    def test_a_slab_is_asked_about(self):
+        whole = [s("flair", "flair2d"), s("t1 pre", "t1se"), s("t1 +C", "t1se")]
+        found = decided(s("t2", "t2tse", slices=12, gap=3.3), *whole)
+        assert "covers less of the head" in found.review[0]
+
+    def test_another_part_of_the_body_by_the_study_is_asked_about(self):
+        assert decided(s("t2", "t2tse"), study="MRT LWS").review
+        assert decided(s("t2", "t2tse"), study="MRT Kopf und HWS").review == ()
+
+    @pytest.mark.parametrize("sequences", [("flair", "t2"), ("flair",), ("t2",)])
+    def test_what_was_not_asked_for_is_not_asked_about(self, sequences):
+        found = decided(s("t1", "t1se"), s("t2", "t2tse"), s("flair", "flair2d"))
+        assert found.review
+        assert found.limited_to(sequences).review == ()
+        assert found.limited_to((*sequences, "t1ce")).review == found.review
 
     def test_a_localizer_gives_three_stacks_none_of_which_is_used(self):
         identification = decided(s("localizer", "loc"))
@@ -124,7 +189,13 @@ class TestContrast:
             ("T1 -C", "no"),
             ("T1 C-", "no"),
             ("T1 post-op", None),
+            ("T1 W/", "yes"),
+            ("T1 W/O", "no"),
             ("T1 W/WO", None),
+            ("T1 post RT", None),
+            ("T1 pre-op +Gd", "yes"),
+            ("T1 no fs", None),
+            ("T1 kontrastfrei", "no"),
             ("T1 pre and post", None),
             ("T1 sag", None),
         ],
@@ -157,6 +228,11 @@ class TestContrast:
             "t2": "t2",
         }
 
+    @pytest.mark.parametrize("agent", ["no contrast given", "ohne KM", "Non injecté", "n/a"])
+    def test_an_agent_may_be_denied_in_words(self, agent):
+        found = decided(s("t2", "t2tse"), s("t1", "t1se", tag=agent))
+        assert found.decisions[1].contrast == "unknown"
+
     def test_two_t1_that_are_tagged_alike_are_asked_about(self):
         found = decided(s("t2", "t2tse"), s("t1", "t1se", tag="Gadovist"), s("t1", "t1se", tag="Gadovist"))
         assert found.chosen["t1"] is found.decisions[1].stack
@@ -167,33 +243,59 @@ class TestContrast:
         assert [decision.sequence for decision in found.decisions] == ["t1", "t1ce"]
         assert len(found.review) == 2
 
-    def test_a_plus_of_unknown_meaning_is_asked_about(self):
-        found = decided(s("t1 xy+", "t1se"), s("t1 post", "t1se"))
-        assert "unknown meaning" in found.review[0]
+    @pytest.mark.parametrize("description", ["t1 +", "t1 ilman KM", "t1 kontrastsiz", "t1 w", "t1 post fossa"])
+    def test_a_word_that_may_speak_of_contrast_is_asked_about(self, description):
+        found = decided(s("flair", "flair2d"), s(description, "t1se"), s("t1 +C", "t1space"), study="Head")
+        assert "T1" in found.review[0]
 
-    def test_pixels_confirm_what_order_suggested(self):
+    def test_a_bolus_tag_makes_up_for_an_unknown_word(self):
+        found = decided(s("flair", "flair2d"), s("t1 wibble", "t1se", tag="Gadovist"), study="Head")
+        assert list(found.chosen) == ["flair", "t1ce"]
+        assert found.review == ()
+
+    def test_a_name_against_the_order_is_asked_about(self):
+        found = decided(s("t1 +C", "t1se"), s("t1 pre", "t1se"))
+        assert len(found.review) == 2
+
+    def test_an_unnamed_t1_between_named_ones_is_asked_about(self):
+        found = decided(s("t1 pre", "t1se"), s("t1", "mprage"), s("t1 +C", "t1se"))
+        assert by_description(found)["t1"].contrast == "unknown"
+
+    def test_a_time_that_the_series_numbers_contradict_says_nothing(self):
+        found = decided(s("t1", "t1se"), s("t1 +C", "t1se"))
+        assert found.review == ()
+        study, _ = built(exam("test", "ge", s("t1", "t1se"), s("t1 +C", "t1se")))
+        for stack, time in zip(study.stacks, ("120000", "110000"), strict=True):
+            stack.header.AcquisitionTime = time
+        assert identify(study).review
+
+    def test_pixels_answer_what_order_suggested(self):
         found = decided(s("t1", "t1se"), s("t1", "t1se"))
-        first, second = (decision.stack for decision in found.decisions)
-        ruled = with_pixel_ruling(with_pixel_ruling(found, first, "no"), second, "yes")
+        assert found.pixels_may_answer
+        ruled = found.confirmed_by_pixels()
         assert ruled.review == ()
         assert list(ruled.chosen) == ["t1", "t1ce"]
+        assert all(decision.confidence >= found.low_confidence for decision in ruled.decisions)
 
-    def test_pixels_that_contradict_a_tag_are_asked_about(self):
-        found = decided(s("t2", "t2tse"), s("t1", "t1se", tag="Gadovist"))
-        ruled = with_pixel_ruling(found, found.decisions[1].stack, "no")
-        assert "contradicts" in ruled.decisions[1].reasons[-1]
-        assert ruled.review
-
-    def test_pixels_say_nothing_of_a_t2(self):
-        found = decided(s("t2", "t2tse"))
-        with pytest.raises(StudyError, match="is no T1"):
-            with_pixel_ruling(found, found.decisions[0].stack, "yes")
+    @pytest.mark.parametrize(
+        "series",
+        [
+            (s("t1", "t1se"),),
+            (s("t1 pre", "t1se"), s("t1 post", "t1se")),
+            (s("t1 xyz", "t1se"), s("t1 xyz", "t1se")),
+            (s("t1 pre", "t1se"), s("t1", "t1se"), s("t2", "t1se")),
+            (s("t1 nativ", "t1se", tag="Gadovist"), s("t1 km", "mprage", tag="Gadovist"), s("t2", "t2tse")),
+        ],
+        ids=["one alone", "nothing asked", "unknown words", "also of a T2", "two techniques"],
+    )
+    def test_pixels_answer_nothing_else(self, series):
+        assert not decided(*series).pixels_may_answer
 
 
 class TestChoice:
     def test_the_latest_repeat_is_taken(self):
-        found = decided(s("t2 a", "t2tse"), s("t2 b", "t2tse"))
-        assert found.chosen["t2"].description == "t2 b"
+        found = decided(s("t2 1", "t2tse"), s("t2 2", "t2tse"))
+        assert found.chosen["t2"].description == "t2 2"
         assert found.decisions[0].why_not.endswith("is acquired later")
         assert found.review == ()
 
@@ -205,14 +307,14 @@ class TestChoice:
         assert found.chosen["t2"].description == "t2"
 
     def test_an_incomplete_volume_goes_after_a_complete_one(self):
-        found, _ = built(exam("test", "ge", s("t2 a", "t2tse"), s("t2 b", "t2tse")))
+        found, _ = built(exam("test", "ge", s("t2 1", "t2tse"), s("t2 2", "t2tse")))
         kept = [
-            i for stack in found.stacks for n, i in enumerate(stack.instances) if (stack.description, n) != ("t2 b", 8)
+            i for stack in found.stacks for n, i in enumerate(stack.instances) if (stack.description, n) != ("t2 2", 8)
         ]
-        assert identify(build_study("1.2", kept)).chosen["t2"].description == "t2 a"
+        assert identify(build_study("1.2", kept)).chosen["t2"].description == "t2 1"
 
     def test_a_tie_is_asked_about(self):
-        found = decided(s("t2 a", "t2tse"), s("t2 b", "t2tse"))
+        found = decided(s("t2 1", "t2tse"), s("t2 2", "t2tse"))
         for decision in found.decisions:
             del decision.stack.header.AcquisitionTime, decision.stack.header.StudyTime
         assert "equal in everything" in identify(found.study).review[0]

@@ -1,6 +1,5 @@
 """An export's studies, one after the other or several at a time; one that fails stops none of the others."""
 
-import csv
 import signal
 import sys
 from collections import Counter
@@ -17,7 +16,6 @@ import torch
 from tqdm import tqdm
 
 from lckd.errors import StudyError
-from lckd.files import write_atomically, write_json
 from lckd.pacs.identification import Identification, identify
 from lckd.pacs.overrides import Overrides
 from lckd.pacs.pipeline import SEG_FILE, Options, Outcome, State, Steps, StudyPipeline, attempted
@@ -27,7 +25,7 @@ from lckd.pacs.sending import Send, send_all
 from lckd.pacs.series_table import printable, rows, shown, write_table
 from lckd.report import summary_line
 from lckd.segmentation import Segmenter
-from lckd.sequences import REGIONS, subset_name
+from lckd.sequences import REGIONS, SEQUENCES, subset_name
 
 FINE, FAILED, REVIEW = 0, 1, 3
 """Exit codes; 2 is a user's mistake, as everywhere in this command."""
@@ -37,7 +35,6 @@ COLUMNS: Final = (
     *(f"{region}_ml" for region in REGIONS),
     *("warnings", "sent", "seconds", "folder"),
 )
-_FORMULA: Final = ("=", "+", "-", "@", "\t", "\r", "'")
 
 
 @dataclass(frozen=True)
@@ -83,8 +80,8 @@ class Worker:
             return identified if isinstance(identified, Outcome) else self._pipeline(identified)
 
 
-def dry_run(export: Export, overrides: Overrides) -> list[Outcome]:
-    """Say for every study which series would be used and why; nothing is computed or written."""
+def dry_run(export: Export, overrides: Overrides, sequences: tuple[str, ...] = SEQUENCES) -> list[Outcome]:
+    """Say for every study which series would be used and why, were only ``sequences`` used; nothing is computed."""
     rules = read_rules()
     outcomes = []
     for study in _all_studies(export):
@@ -94,6 +91,7 @@ def dry_run(export: Export, overrides: Overrides) -> list[Outcome]:
                 outcomes.append(identified)
                 tqdm.write(f"study {printable(study)}: FAILED: {'; '.join(identified.reasons)}")
                 continue
+            identified = identified.limited_to(sequences)
             state: State = "review" if identified.review else "done" if identified.chosen else "failed"
             reasons = identified.review or (() if identified.chosen else ("no sequence was found",))
             outcomes.append(
@@ -150,9 +148,8 @@ def write_summary(folder: Path, outcomes: Sequence[Outcome], sent: Mapping[str, 
     summary = [_summary_row(outcome, sent.get(outcome.study, "")) for outcome in outcomes]
     table = [row for outcome in outcomes for row in outcome.table]
     try:
-        write_json(folder / "summary.json", summary)
-        write_atomically(folder / "summary.csv", lambda temporary: _write_csv(temporary, summary))
         for ending in ("json", "csv"):
+            write_table(folder / f"summary.{ending}", summary, COLUMNS)
             write_table(folder / f"series.{ending}", table)
     except OSError as error:
         raise StudyError(f"{folder} cannot be written ({error.strerror or error}); free space") from error
@@ -302,15 +299,3 @@ def _summary_row(outcome: Outcome, sent: str) -> dict[str, Any]:
         "seconds": outcome.seconds,
         "folder": outcome.folder.name if outcome.folder else "",
     }
-
-
-def _write_csv(file: Path, table: Iterable[Mapping[str, Any]]) -> None:
-    with file.open("w", encoding="utf-8", newline="") as opened:
-        writer = csv.DictWriter(opened, COLUMNS)
-        writer.writeheader()
-        writer.writerows({name: _cell(value) for name, value in row.items()} for row in table)
-
-
-def _cell(value: Any) -> Any:
-    """A value that no spreadsheet takes for a formula."""
-    return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value

@@ -1,19 +1,17 @@
 """Find the brain: a user's mask, an already stripped image, HD-BET where it is at hand, or the built-in method."""
 
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
 
-import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 
 from lckd.errors import StudyError
-from lckd.images import Image, looks_skull_stripped, read_label_map, write_image
+from lckd.images import Image, looks_skull_stripped, read_label_map
 from lckd.pacs.brain_surface import fit_brain
+from lckd.pacs.hd_bet import brain_by_hd_bet, hd_bet_command
 from lckd.pacs.registration import Grid, head_mask, resample
 from lckd.sequences import REFERENCE_ORDER, SEQUENCE_NAMES
 
@@ -22,9 +20,6 @@ BRAIN_ML: Final = (800.0, 2000.0)
 
 MIN_CONTRAST: Final = 0.1
 """Least mean fall of brightness at the brain's surface; heads have 0.15 to 0.5."""
-
-HD_BET_WEIGHTS: Final = Path("hd-bet_params", "release_2.0.0", "fold_all", "checkpoint_final.pth")
-"""Where HD-BET 2 keeps its weights in the home folder."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +42,7 @@ class BrainMask:
 
 
 def extract_brain(
-    images: Mapping[str, Image], reference: str, mask: Path | None = None, hd_bet: bool = True
+    images: Mapping[str, Image], reference: str, mask: Path | None = None, hd_bet: bool = True, device: str = "cpu"
 ) -> BrainMask:
     """The brain on the grid of the reference sequence.
 
@@ -55,7 +50,9 @@ def extract_brain(
         images: co-registered sequences; all lie in one world, on any grids.
         reference: the sequence whose grid is used.
         mask: file of a user's mask, on any grid of that world.
-        hd_bet: use HD-BET if it and its weights are installed; nothing is ever downloaded.
+        hd_bet: use HD-BET if it and its weights are installed; nothing is ever downloaded. Where it fails, the
+            built-in method is used and a warning says why.
+        device: that HD-BET computes on.
 
     Raises:
         StudyError: the user's mask cannot be read or shows no brain.
@@ -66,14 +63,12 @@ def extract_brain(
     stripped = [name for name in (reference, *REFERENCE_ORDER) if name in images and _is_stripped(images[name])]
     if stripped:
         return _from_stripped(images, stripped, grid)
-    if hd_bet and hd_bet_is_ready():
-        return _checked(_by_hd_bet(images[reference]), grid, "hd-bet")
+    if hd_bet and (command := hd_bet_command()):
+        try:
+            return _checked(brain_by_hd_bet(images[reference], command, device), grid, "hd-bet")
+        except StudyError as error:
+            return _by_surface(images, reference, grid, (f"{error}; the built-in brain extraction was used",))
     return _by_surface(images, reference, grid)
-
-
-def hd_bet_is_ready() -> bool:
-    """Whether HD-BET 2 is installed and its weights are on the disk."""
-    return find_spec("HD_BET") is not None and (Path.home() / HD_BET_WEIGHTS).is_file()
 
 
 def _given(file: Path, grid: Grid) -> NDArray[np.bool_]:
@@ -95,30 +90,12 @@ def _from_stripped(images: Mapping[str, Image], stripped: list[str], grid: Grid)
     return _checked(resample(shown, None, grid).array > 0.5, grid, "stripped", warnings)
 
 
-def _by_hd_bet(image: Image) -> NDArray[np.bool_]:
-    import torch
-    from HD_BET.hd_bet_prediction import get_hdbet_predictor, hdbet_predict
-
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    upright = nib.as_closest_canonical(nib.Nifti1Image(image.array, image.affine))
-    with tempfile.TemporaryDirectory() as folder:
-        source, result = Path(folder, "head.nii.gz"), Path(folder, "brain.nii.gz")
-        write_image(source, np.asarray(upright.dataobj), upright.affine)
-        predictor = get_hdbet_predictor(device=device)
-        hdbet_predict(str(source), str(result), predictor, keep_brain_mask=True, compute_brain_extracted_image=False)
-        labels, affine = read_label_map(Path(folder, "brain_bet.nii.gz"))
-    found = Image((labels > 0).astype(np.float32), affine)
-    return resample(found, None, Grid.of(image), "nearest").array > 0
-
-
-def _by_surface(images: Mapping[str, Image], reference: str, grid: Grid) -> BrainMask:
+def _by_surface(images: Mapping[str, Image], reference: str, grid: Grid, warnings: tuple[str, ...] = ()) -> BrainMask:
     ordered = [images[reference], *(image for name, image in images.items() if name != reference)]
     found = fit_brain(ordered, grid, dark_csf=set(images) != {"t2"})
-    warnings = (
-        ()
-        if found.contrast >= MIN_CONTRAST
-        else (f"brain extraction is doubtful: the brain's edge is hardly seen (contrast {found.contrast:.2f})",)
-    )
+    if found.contrast < MIN_CONTRAST:
+        doubt = f"brain extraction is doubtful: the brain's edge is hardly seen (contrast {found.contrast:.2f})"
+        warnings = (*warnings, doubt)
     return _checked(found.mask, grid, "built-in", warnings)
 
 

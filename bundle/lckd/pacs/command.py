@@ -2,9 +2,12 @@
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Final
 
+from filelock import FileLock, Timeout
 from tqdm import tqdm
 
 from lckd.errors import StudyError
@@ -15,6 +18,9 @@ from lckd.pacs.pipeline import Options
 from lckd.pacs.reading import Export, open_export
 from lckd.pacs.sending import Send, parse_peer, store_to, stow_to
 from lckd.sequences import SEQUENCES, parse_subset
+
+LOCK: Final = ".lock"
+"""File in the output folder that a run holds; it stays there, free, when the run has ended in whatever way."""
 
 
 def run_pacs(
@@ -54,15 +60,18 @@ def run_pacs(
     senders = _senders(send, stow)
     folder = _checked_output(output, export, dry)
     settings = Settings(folder or Path(), options, overrides, weights, device, precision, jobs)
-    with open_export(export) as opened:
-        _tell_left_out(opened)
-        check_overrides(overrides, opened.series_uids)
-        if mask and len(opened.instances) > 1:
-            raise StudyError(f"--mask is of one study, but the export holds {len(opened.instances)}; give one of them")
-        outcomes = dry_run(opened, overrides) if dry else run(opened, settings)
-    sent = send_results(outcomes, senders) if senders else {}
-    if folder is not None:
-        write_summary(folder, outcomes, sent)
+    with _held(folder):
+        with open_export(export) as opened:
+            _tell_left_out(opened)
+            check_overrides(overrides, opened.series_uids)
+            if mask and len(opened.instances) > 1:
+                raise StudyError(
+                    f"--mask is of one study, but the export holds {len(opened.instances)}; give one of them"
+                )
+            outcomes = dry_run(opened, overrides, subset) if dry else run(opened, settings)
+        sent = send_results(outcomes, senders) if senders else {}
+        if folder is not None:
+            write_summary(folder, outcomes, sent)
     tqdm.write(closing_sentence(outcomes, sent))
     return exit_code(outcomes, sent)
 
@@ -99,3 +108,29 @@ def _checked_output(output: str | None, export: str, dry: bool) -> Path | None:
     if not os.access(folder, os.W_OK):
         raise StudyError(f"output folder {output} cannot be written; choose another with --output")
     return folder
+
+
+@contextmanager
+def _held(folder: Path | None) -> Iterator[None]:
+    """Keep other runs out of the output folder; the system lets go of it when this process ends, however it ends.
+
+    Raises:
+        StudyError: another run is using it.
+    """
+    if folder is None:
+        yield
+        return
+    lock = FileLock(folder / LOCK)
+    try:
+        lock.acquire(blocking=False)
+    except Timeout as error:
+        raise StudyError(
+            f"another run is writing to {folder}; wait for its end, or choose another folder with --output"
+        ) from error
+    except OSError as error:  # some network drives know no locks
+        why = error.strerror or type(error).__name__
+        tqdm.write(f"warning: {folder} cannot be locked ({why}); start no other run on it", file=sys.stderr)
+    try:
+        yield
+    finally:
+        lock.release()

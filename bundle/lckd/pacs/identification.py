@@ -3,43 +3,48 @@
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Final, Literal
+from typing import Final, NamedTuple
 
-from lckd.errors import StudyError
+from lckd.pacs.contrast import (
+    WEAK,
+    BolusEvidence,
+    BolusTimeline,
+    Contrast,
+    Ruling,
+    given_contrast,
+    named_contrast,
+    same_technique,
+    sort_time,
+)
 from lckd.pacs.overrides import IGNORE, Overrides, check_against, override_of
 from lckd.pacs.rules import (
     OTHER,
+    SLICES_OF_A_VOLUME,
     SOURCES,
     Facts,
     Rules,
     evidence,
     facts_of,
-    given_contrast,
-    named_contrast,
-    normalized,
     pattern,
     read_rules,
-    sort_time,
     source_of,
 )
-from lckd.pacs.study import Stack, Study, number, text, words
+from lckd.pacs.study import Stack, Study, text, words
 from lckd.sequences import SEQUENCE_NAMES, SEQUENCES
 
-Contrast = Literal["yes", "no", "unknown"]
-
 SOURCE_CONFIDENCE: Final = {"tag": 0.95, "technique": 0.9, "text": 0.8, "physics": 0.6}
-CONTRADICTED: Final = 0.4
-"""Confidence where two sources say different things."""
-
-BY_ORDER: Final = 0.4
-LIKELY_ORDER: Final = 0.7
-"""Confidence in contrast from the order of acquisition: alone, and beside a series that is known to have it."""
-
-UNTOLD: Final = 0.5
-"""Confidence that a T1 is without contrast where nothing in the study says anything."""
+"""Confidence that a stack is to be left out."""
 
 BY_PIXELS: Final = 0.9
 WHOLE_HEAD_MM: Final = 100.0
+
+
+class Verdict(NamedTuple):
+    """What one source says of a stack: its sequence or ``other``, how sure that is, and by what."""
+
+    sequence: str
+    confidence: float
+    evidence: str
 
 
 @dataclass(frozen=True)
@@ -51,10 +56,11 @@ class Decision:
         sequence: ``flair``, ``t1``, ``t1ce`` or ``t2``; None where it is none of them, or excluded.
         contrast: whether contrast had been given, where it matters; else ``unknown``.
         confidence: 0 to 1.
+        weighting_confidence: the same, were T1 and T1ce one; None where it is ``confidence``.
         reasons: sentences.
         used: whether it was chosen for its sequence.
         why_not: why it was not used.
-        doubt: the sequence it may be all the same, to be asked about if the study has no other stack of it.
+        perhaps: sequences it may be all the same, to be asked about if the study has no other stack of them.
     """
 
     stack: Stack
@@ -64,7 +70,23 @@ class Decision:
     reasons: tuple[str, ...] = ()
     used: bool = False
     why_not: str | None = None
-    doubt: str | None = None
+    perhaps: tuple[str, ...] = ()
+    weighting_confidence: float | None = None
+
+
+@dataclass(frozen=True)
+class Question:
+    """Something that a person should answer before a study is used.
+
+    Args:
+        sentence: the question.
+        sequences: those whose choice depends on the answer.
+        of_contrast: whether nothing but T1 or T1ce is asked.
+    """
+
+    sentence: str
+    sequences: frozenset[str]
+    of_contrast: bool = False
 
 
 @dataclass(frozen=True)
@@ -74,20 +96,56 @@ class Identification:
     Args:
         study: the study.
         decisions: per stack, in the study's order.
-        review: sentences that a person should answer before the study is used; empty where all is clear.
+        questions: what a person should answer; empty where all is clear.
         low_confidence: of the rules.
     """
 
     study: Study
     decisions: tuple[Decision, ...]
-    review: tuple[str, ...] = ()
+    questions: tuple[Question, ...] = ()
     low_confidence: float = 0.65
 
     @property
     def chosen(self) -> dict[str, Stack]:
         """The stack of each sequence found, in the order of ``SEQUENCES``."""
-        used = {decision.sequence: decision.stack for decision in self.decisions if decision.used}
+        return {sequence: decision.stack for sequence, decision in self.used.items()}
+
+    @property
+    def used(self) -> dict[str, Decision]:
+        """The decision that chose each sequence found, in the order of ``SEQUENCES``."""
+        used = {decision.sequence: decision for decision in self.decisions if decision.used}
         return {sequence: used[sequence] for sequence in SEQUENCES if sequence in used}
+
+    @property
+    def review(self) -> tuple[str, ...]:
+        """The questions' sentences."""
+        return tuple(question.sentence for question in self.questions)
+
+    @property
+    def pixels_may_answer(self) -> bool:
+        """Whether all that is asked is which of two T1 of one technique is T1ce."""
+        if not {"t1", "t1ce"} <= self.used.keys() or not all(question.of_contrast for question in self.questions):
+            return False
+        return bool(self.questions) and same_technique(self.chosen["t1"], self.chosen["t1ce"])
+
+    def limited_to(self, sequences: Iterable[str]) -> "Identification":
+        """Without the questions that do not matter if only ``sequences`` are used."""
+        wanted = set(sequences)
+        return replace(self, questions=tuple(each for each in self.questions if each.sequences & wanted))
+
+    def confirmed_by_pixels(self) -> "Identification":
+        """After the chosen T1ce was seen to be brighter than the T1 in places: questions of contrast are answered."""
+        why = "pixels show contrast in the T1ce beside the T1"
+        decisions = []
+        for decision in self.decisions:
+            if decision.used and decision.sequence in ("t1", "t1ce"):
+                sure = decision.confidence if decision.weighting_confidence is None else decision.weighting_confidence
+                confidence = max(decision.confidence, min(sure, BY_PIXELS))
+                contrast: Contrast = "yes" if decision.sequence == "t1ce" else "no"
+                decision = replace(decision, contrast=contrast, confidence=confidence, reasons=(*decision.reasons, why))
+            decisions.append(decision)
+        questions = tuple(question for question in self.questions if not question.of_contrast)
+        return replace(self, decisions=tuple(decisions), questions=questions)
 
 
 def identify(study: Study, rules: Rules | None = None, overrides: Overrides | None = None) -> Identification:
@@ -105,97 +163,128 @@ def identify(study: Study, rules: Rules | None = None, overrides: Overrides | No
     check_against(study, overrides)
     facts = facts_of(study.stacks)
     decisions = [_without_contrast(each, rules) for each in facts]
-    decisions = _with_contrast(decisions, facts, rules, _text_of(study))
+    decisions = _with_contrast(decisions, facts, rules)
     decisions = [_overridden(decision, overrides) for decision in decisions]
     return _finished(study, decisions, rules.low_confidence)
 
 
-def _text_of(study: Study) -> str:
-    """What the study's description says, normalized."""
-    return normalized(text(study.stacks[0].header, "StudyDescription")) if study.stacks else ""
+# --- which sequence ---------------------------------------------------------------------------------------------------
 
 
 def _without_contrast(facts: Facts, rules: Rules) -> Decision:
     """What a stack is, T1 with and without contrast being one."""
     verdicts = _verdicts(facts, rules)
     for rule in rules.exclude:
-        for condition in rule["any"]:
-            found = evidence(condition, facts)
-            if found is not None:
-                return _excluded(facts, rules, rule, source_of(condition), found, verdicts)
-    unusual = _unusual_derivation(facts, rules)
-    if unusual:
+        hits = {source_of(each): found for each in rule["any"] if (found := evidence(each, facts)) is not None}
+        if hits:
+            # A word may mean something else, and some tags are often wrong; two kinds of evidence are trusted.
+            doubt = rule.get("doubt", "text" in hits)
+            doubtful = doubt == "always" or (doubt and len(hits) == 1)
+            perhaps = _named_all_the_same(facts, rules, verdicts) if doubtful else ()
+            why = f"{rule['reason']}: {', '.join(hits.values())}"
+            return _left_out(facts.stack, why, max(SOURCE_CONFIDENCE[source] for source in hits), perhaps)
+    unusual = _unusual_type(facts, rules)
+    if unusual and "derived" in facts.image_type[:1]:
         why = f"derived in an unknown way: ImageType has {unusual.upper()}"
-        return Decision(facts.stack, None, "unknown", 0.8, (why,), False, why, _doubt(facts, rules, verdicts))
+        return _left_out(facts.stack, why, SOURCE_CONFIDENCE["text"], _named_all_the_same(facts, rules, verdicts))
     return _combined(facts, rules, verdicts)
 
 
-def _verdicts(facts: Facts, rules: Rules) -> dict[str, tuple[str, float, str]]:
-    """What each source says: sequence, confidence and evidence."""
+def _left_out(stack: Stack, why: str, confidence: float, perhaps: tuple[str, ...]) -> Decision:
+    confidence = WEAK if perhaps else confidence
+    return Decision(stack, None, "unknown", confidence, (why,), False, why, perhaps)
+
+
+def _verdicts(facts: Facts, rules: Rules) -> dict[str, Verdict]:
+    """What each source says."""
     result = {}
     for source in SOURCES:
         for condition in rules.sequences[source]:
             found = evidence(condition, facts)
             if found is not None:
-                result[source] = (condition["sequence"], float(condition["confidence"]), found)
+                result[source] = Verdict(condition["sequence"], float(condition["confidence"]), found)
                 break
     return result
 
 
-def _excluded(
-    facts: Facts,
-    rules: Rules,
-    rule: Mapping[str, Any],
-    source: str,
-    found: str,
-    verdicts: Mapping[str, tuple[str, float, str]],
-) -> Decision:
-    why = f"{rule['reason']}: {found}"
-    doubt = _doubt(facts, rules, verdicts) if rule.get("doubt") else None
-    return Decision(facts.stack, None, "unknown", SOURCE_CONFIDENCE[source], (why,), False, why, doubt)
-
-
-def _doubt(facts: Facts, rules: Rules, verdicts: Mapping[str, tuple[str, float, str]]) -> str | None:
+def _named_all_the_same(facts: Facts, rules: Rules, verdicts: Mapping[str, Verdict]) -> tuple[str, ...]:
     """The sequence that at least two sources name, if none names another."""
-    named = [sequence for sequence, _, _ in verdicts.values()]
-    if len(named) < 2 or len(set(named)) > 1 or named[0] == OTHER:
-        return None
-    if named[0] != "t1":
-        return named[0]
+    named = {verdict.sequence for verdict in verdicts.values()}
+    if len(verdicts) < 2 or len(named) > 1 or OTHER in named:
+        return ()
+    if named != {"t1"}:
+        return tuple(named)
     told = named_contrast(facts.text, rules)
     if given_contrast(facts.stack, rules) or (told and told[0] == "yes"):
-        return "t1ce"
-    return "t1" if told else "t1 or t1ce"
+        return ("t1ce",)
+    return ("t1",) if told else ("t1", "t1ce")
 
 
-def _unusual_derivation(facts: Facts, rules: Rules) -> str | None:
-    if "derived" not in facts.image_type[:1]:
-        return None
-    return next((token for token in facts.image_type if token not in rules.accepted_derived), None)
+def _unusual_type(facts: Facts, rules: Rules) -> str | None:
+    """A value of ImageType that the rules do not know."""
+    known = pattern(tuple(map(str, rules.image_types)))
+    return next((token for token in facts.image_type if not known.fullmatch(token)), None)
 
 
-def _combined(facts: Facts, rules: Rules, verdicts: Mapping[str, tuple[str, float, str]]) -> Decision:
+def _combined(facts: Facts, rules: Rules, verdicts: Mapping[str, Verdict]) -> Decision:
+    """The decision from what all sources say."""
     if not verdicts:
         why = "nothing in its header says what it is"
-        return Decision(facts.stack, None, "unknown", 0.0, (why,), False, why, "any")
-    reasons = tuple(f"{_name(sequence)} by {source}: {found}" for source, (sequence, _, found) in verdicts.items())
-    strongest = max(verdicts.values(), key=lambda verdict: verdict[1])
-    against = [verdict for verdict in verdicts.values() if not _agree(strongest[0], verdict[0], rules)]
-    if against:
+        return Decision(facts.stack, None, "unknown", 0.0, (why,), False, why, SEQUENCES)
+    reasons = tuple(f"{_name(said.sequence)} by {source}: {said.evidence}" for source, said in verdicts.items())
+    strongest = max(verdicts.values(), key=lambda verdict: verdict.confidence)
+    named = {verdict.sequence for verdict in verdicts.values()}
+    if any(not _agree(strongest.sequence, sequence, rules) for sequence in named):
         # A description is typed by people; how an image was acquired is written by the machine.
-        sequence = next(verdicts[source][0] for source in ("technique", "physics", "text") if source in verdicts)
-        return _decided(facts.stack, sequence, CONTRADICTED, (*reasons, "these contradict each other"), strongest[0])
-    agreeing = sum(verdict[0] == strongest[0] for verdict in verdicts.values()) - 1
-    return _decided(facts.stack, strongest[0], min(0.99, strongest[1] + rules.agreement * agreeing), reasons)
+        sequence = next(verdicts[source] for source in ("technique", "physics", "text") if source in verdicts).sequence
+        perhaps = tuple(sorted(named - {sequence, OTHER}))
+        return _decided(facts.stack, sequence, WEAK, (*reasons, "these contradict each other"), perhaps)
+    agreeing = {source: said for source, said in verdicts.items() if said.sequence == strongest.sequence}
+    confidence = min(0.99, strongest.confidence + rules.agreement * (len(agreeing) - 1))
+    weak = _weaknesses(facts, rules, agreeing)
+    unknown = _unknown_words(facts, rules, strongest.sequence)
+    strange = [f"its description has '{word}', which no rule knows" for word in unknown]
+    if strange and not weak:
+        confidence -= rules.unknown_word
+    if weak or (strange and not _certain_place(facts, rules, agreeing)):
+        confidence = min(confidence, rules.unsure)
+    return _decided(facts.stack, strongest.sequence, confidence, (*reasons, *weak, *strange))
+
+
+def _weaknesses(facts: Facts, rules: Rules, agreeing: Mapping[str, Verdict]) -> list[str]:
+    """Why a decision is not to be trusted although nothing contradicts it."""
+    found = []
+    if "text" not in agreeing:
+        found.append("its description does not say so")
+    elif len(agreeing) == 1:
+        found.append("its description alone says so")
+    unusual = _unusual_type(facts, rules)
+    if unusual:
+        found.append(f"ImageType has {unusual.upper()}, which no rule knows")
+    for rule in rules.unsure_if:
+        hits = [said for condition in rule["any"] if (said := evidence(condition, facts)) is not None]
+        found += [f"{rule['reason']}: {hits[0]}"] if hits else []
+    return found
+
+
+def _unknown_words(facts: Facts, rules: Rules, sequence: str) -> list[str]:
+    """Words that are in no vocabulary of a name of ``sequence``."""
+    return rules.vocabularies[sequence].sub(" ", facts.text).split()
+
+
+def _certain_place(facts: Facts, rules: Rules, agreeing: Mapping[str, Verdict]) -> bool:
+    """Whether it shows the whole head in a way that is typical of its sequence, whatever an unknown word means."""
+    typical = "technique" in agreeing or agreeing["physics"].confidence >= SOURCE_CONFIDENCE["physics"]
+    return typical and any(evidence(condition, facts) is not None for condition in rules.whole_head)
 
 
 def _decided(
-    stack: Stack, sequence: str, confidence: float, reasons: tuple[str, ...], doubt: str | None = None
+    stack: Stack, sequence: str, confidence: float, reasons: tuple[str, ...], perhaps: tuple[str, ...] = ()
 ) -> Decision:
     if sequence == OTHER:
         why = "proton density or another weighting: " + "; ".join(reasons)
-        return Decision(stack, None, "unknown", confidence, reasons, False, why, None if doubt == OTHER else doubt)
-    return Decision(stack, sequence, "unknown", confidence, reasons)
+        return Decision(stack, None, "unknown", confidence, reasons, False, why, perhaps)
+    return Decision(stack, sequence, "unknown", confidence, reasons, perhaps=perhaps)
 
 
 def _agree(named: str, looks: str, rules: Rules) -> bool:
@@ -206,186 +295,55 @@ def _name(sequence: str | None) -> str:
     return SEQUENCE_NAMES.get(sequence or "", "none of the four")
 
 
-@dataclass(frozen=True)
-class _Evidence:
-    """What says of a T1 whether contrast had been given."""
-
-    stack: Stack
-    tag: str | None
-    named: tuple[str, str] | None
-    words: str
-
-    @property
-    def time(self) -> float:
-        return sort_time(self.stack)
+# --- T1 or T1ce -------------------------------------------------------------------------------------------------------
 
 
-def _with_contrast(
-    decisions: Sequence[Decision], facts: Sequence[Facts], rules: Rules, study_text: str
-) -> list[Decision]:
+def _with_contrast(decisions: Sequence[Decision], facts: Sequence[Facts], rules: Rules) -> list[Decision]:
     """T1 told into T1 and T1ce, by tags, names and order."""
     tags = [given_contrast(each.stack, rules) for each in facts]
     stamped = _stamped(decisions, tags)
-    t1 = [
-        _Evidence(each.stack, None if stamped else tag, named_contrast(each.text, rules), each.text)
+    perfusion = pattern(tuple(rules.contrast["perfusion"]))
+    series = [
+        BolusEvidence(
+            each.stack,
+            None if stamped else tag,
+            named_contrast(each.text, rules),
+            tuple(_unknown_words(each, rules, "t1")),
+            decision.sequence == "t1",
+            perfusion.search(each.text) is not None,
+        )
         for decision, each, tag in zip(decisions, facts, tags, strict=True)
-        if decision.sequence == "t1"
     ]
-    others_tagged = any(tags) and not stamped
-    named = named_contrast(study_text, rules)
-    perfusion = [
-        sort_time(each.stack) for each in facts if pattern(tuple(rules.contrast["perfusion"])).search(each.text)
-    ]
-    rulings = {
-        (each.stack.series_uid, each.stack.number): _judged(each, t1, stamped, others_tagged, named, perfusion)
-        for each in t1
-    }
+    timeline = BolusTimeline(series, stamped, named_contrast(facts[0].study_text, rules) if facts else None)
     return [
-        _with_ruling(decision, *rulings[key]) if (key := _key(decision.stack)) in rulings else decision
-        for decision in decisions
+        _with_ruling(decision, timeline.ruling(each)) if each.is_t1 else decision
+        for decision, each in zip(decisions, series, strict=True)
     ]
-
-
-def _key(stack: Stack) -> tuple[str, int]:
-    return stack.series_uid, stack.number
 
 
 def _stamped(decisions: Sequence[Decision], tags: Sequence[str | None]) -> bool:
-    """Whether bolus tags say nothing: others than T1 have one, and so has every T1, or the very first series."""
-    tagged = [decision for decision, tag in zip(decisions, tags, strict=True) if tag]
-    if all(decision.sequence == "t1" for decision in tagged):
+    """Whether bolus tags say nothing: every volume has one, or others than T1 and every T1 or the very first series."""
+    pairs = list(zip(decisions, tags, strict=True))
+    if all(tag for decision, tag in pairs if decision.stack.size >= SLICES_OF_A_VOLUME):
+        return any(tags)
+    if all(decision.sequence == "t1" for decision, tag in pairs if tag):
         return False
-    first = min(range(len(tags)), key=lambda index: sort_time(decisions[index].stack))
-    untagged_t1 = any(decision.sequence == "t1" and not tag for decision, tag in zip(decisions, tags, strict=True))
-    return tags[first] is not None or not untagged_t1
+    _, first = min(pairs, key=lambda pair: sort_time(pair[0].stack))
+    return first is not None or all(tag for decision, tag in pairs if decision.sequence == "t1")
 
 
-def _judged(
-    one: _Evidence,
-    t1: Sequence[_Evidence],
-    stamped: bool,
-    others_tagged: bool,
-    study_named: tuple[str, str] | None,
-    perfusion: Sequence[float],
-) -> tuple[Contrast, float, str]:
-    """Contrast, confidence and a sentence."""
-    if one.tag and one.named and one.named[0] == "no":
-        return "unknown", CONTRADICTED, f"{one.tag} says that contrast was given, the description '{one.named[1]}'"
-    if one.tag:
-        agreeing = 0.04 if one.named else 0.0
-        early = [other for other in t1 if other.tag is None and other.time > one.time]
-        if early and not one.named:
-            return "yes", CONTRADICTED, f"{one.tag} is set, but a later T1 has none"
-        if not one.named and _first_of_tagged_pair(one, t1):
-            return (
-                "unknown",
-                CONTRADICTED,
-                f"{one.tag} is set, but on a later T1 of equal geometry too, and on every T1",
-            )
-        return "yes", 0.95 + agreeing, f"with contrast: {one.tag} is set" + _also(one.named)
-    if one.named:
-        if one.named[0] == "yes" and others_tagged:
-            return "yes", LIKELY_ORDER, f"with contrast: description says '{one.named[1]}', though no bolus tag is set"
-        answer: Contrast = "yes" if one.named[0] == "yes" else "no"
-        return answer, 0.8, f"{_with(answer)} contrast: description says '{one.named[1]}'"
-    return _judged_by_order(one, t1, stamped, others_tagged, study_named, perfusion)
-
-
-def _first_of_tagged_pair(one: _Evidence, t1: Sequence[_Evidence]) -> bool:
-    """Whether it may be the image before contrast of a pair that is tagged alike."""
-    later = [other for other in t1 if other.time > one.time and _same_geometry(one.stack, other.stack)]
-    return bool(later) and all(other.tag for other in t1)
-
-
-def _also(named: tuple[str, str] | None) -> str:
-    return f", and the description says '{named[1]}'" if named else ""
-
-
-def _with(answer: Contrast) -> str:
-    return "with" if answer == "yes" else "without"
-
-
-def _judged_by_order(
-    one: _Evidence,
-    t1: Sequence[_Evidence],
-    stamped: bool,
-    others_tagged: bool,
-    study_named: tuple[str, str] | None,
-    perfusion: Sequence[float],
-) -> tuple[Contrast, float, str]:
-    stamp = "the bolus tag is on every series, so it says nothing; " if stamped else ""
-    before = [other for other in t1 if other.time < one.time]
-    known = [other for other in t1 if other.tag or (other.named and other.named[0] == "yes")]
-    if "plus" in one.words.split() or "minus" in one.words.split():
-        return "unknown", CONTRADICTED, "its description has a '+' or '-' of unknown meaning"
-    if known and one.time < min(other.time for other in known):
-        if not others_tagged and any(_same_geometry(one.stack, other.stack) and not other.named for other in before):
-            return (
-                "unknown",
-                BY_ORDER,
-                f"{stamp}acquired before the first T1 with contrast, but after one that is alike",
-            )
-        return "no", LIKELY_ORDER + (0.1 if others_tagged else 0), f"{stamp}acquired before the first T1 with contrast"
-    if known and one.time > min(other.time for other in known):
-        if others_tagged:
-            return "unknown", CONTRADICTED, "acquired after a T1 with contrast, but its own bolus tag is missing"
-        return "yes", LIKELY_ORDER, f"{stamp}acquired after a T1 with contrast"
-    if perfusion and one.time > min(perfusion) > float("-inf"):
-        return "yes", BY_ORDER, f"{stamp}acquired after perfusion, which usually means contrast"
-    alike = [other for other in t1 if other is not one and _same_geometry(one.stack, other.stack) and not other.named]
-    if any(other.time < one.time for other in alike):
-        return "yes", BY_ORDER, f"{stamp}the later of T1 of equal geometry"
-    if any(other.time > one.time for other in alike):
-        return "no", BY_ORDER, f"{stamp}the first of T1 of equal geometry"
-    if any(other.named and other.named[0] == "no" and _same_geometry(one.stack, other.stack) for other in before):
-        return "yes", BY_ORDER, f"{stamp}acquired after a T1 of equal geometry that is said to be without contrast"
-    if alike:
-        return "unknown", BY_ORDER, f"{stamp}T1 of equal geometry and time exist"
-    if study_named and study_named[0] == "no" and not others_tagged and not stamped:
-        return "no", LIKELY_ORDER, f"without contrast: the study's description says '{study_named[1]}'"
-    if perfusion and one.time < min(perfusion):
-        return "no", LIKELY_ORDER, f"{stamp}acquired before perfusion"
-    return "unknown", UNTOLD, f"{stamp}nothing says whether contrast was given"
-
-
-def _same_geometry(one: Stack, other: Stack) -> bool:
-    same = one.plane == other.plane and abs(one.spacing_mm - other.spacing_mm) < 0.1
-    return same and number(one.header, "Rows") == number(other.header, "Rows")
-
-
-def _with_ruling(decision: Decision, contrast: Contrast, confidence: float, why: str) -> Decision:
+def _with_ruling(decision: Decision, ruling: Ruling) -> Decision:
     return replace(
         decision,
-        sequence="t1ce" if contrast == "yes" else "t1",
-        contrast=contrast,
-        confidence=min(decision.confidence, confidence),
-        reasons=(*decision.reasons, why),
+        sequence="t1ce" if ruling.contrast == "yes" else "t1",
+        contrast=ruling.contrast,
+        confidence=min(decision.confidence, ruling.confidence),
+        weighting_confidence=decision.confidence,
+        reasons=(*decision.reasons, ruling.why),
     )
 
 
-def with_pixel_ruling(identification: Identification, stack: Stack, contrast: Literal["yes", "no"]) -> Identification:
-    """The identification after pixels showed whether a T1 is contrast-enhanced; the choice is made anew.
-
-    Raises:
-        StudyError: ``stack`` is no T1 of this study.
-    """
-    before = {_key(decision.stack): decision for decision in identification.decisions}.get(_key(stack))
-    if before is None or before.sequence not in ("t1", "t1ce"):
-        raise StudyError(f"series {stack.series_uid} stack {stack.number} is no T1, so contrast cannot be ruled on")
-    confirmed = before.contrast == contrast
-    told = before.contrast == "unknown" or before.confidence < identification.low_confidence
-    after = replace(
-        before,
-        sequence="t1ce" if contrast == "yes" else "t1",
-        contrast=contrast,
-        confidence=max(before.confidence, BY_PIXELS) if confirmed or told else CONTRADICTED,
-        reasons=(
-            *before.reasons,
-            f"pixels show {_with(contrast)} contrast" + ("" if confirmed or told else ", which contradicts the header"),
-        ),
-    )
-    decisions = [after if decision is before else decision for decision in identification.decisions]
-    return _finished(identification.study, decisions, identification.low_confidence)
+# --- a person's word --------------------------------------------------------------------------------------------------
 
 
 def _overridden(decision: Decision, overrides: Overrides) -> Decision:
@@ -399,11 +357,14 @@ def _overridden(decision: Decision, overrides: Overrides) -> Decision:
             sequence=None,
             confidence=1.0,
             reasons=("ignored by override",),
-            doubt=None,
+            perhaps=(),
             why_not="ignored by override",
         )
     contrast: Contrast = "yes" if said == "t1ce" else "no" if said == "t1" else "unknown"
     return Decision(decision.stack, said, contrast, 1.0, (f"{_name(said)} by override",))
+
+
+# --- one stack per sequence -------------------------------------------------------------------------------------------
 
 
 def _finished(study: Study, decisions: Sequence[Decision], low: float) -> Identification:
@@ -413,7 +374,7 @@ def _finished(study: Study, decisions: Sequence[Decision], low: float) -> Identi
         if decision.sequence:
             candidates[decision.sequence].append(decision)
     results = {_key(d.stack): replace(d, used=False) for d in decisions}
-    review: list[str] = []
+    questions: list[Question] = []
     for sequence in SEQUENCES:
         ranked = sorted(candidates[sequence], key=lambda d: _rank(d, low), reverse=True)
         if not ranked:
@@ -422,10 +383,10 @@ def _finished(study: Study, decisions: Sequence[Decision], low: float) -> Identi
         results[_key(best.stack)] = replace(best, used=True, why_not=None)
         for loser in ranked[1:]:
             results[_key(loser.stack)] = replace(loser, used=False, why_not=_why_not(loser, best, low))
-        review += _questions(sequence, ranked, low)
+        questions += _questions(sequence, ranked, low)
     finished = tuple(results[_key(decision.stack)] for decision in decisions)
-    review += _doubts(finished, {sequence for sequence in SEQUENCES if candidates[sequence]}, low)
-    return Identification(study, finished, tuple(review), low)
+    questions += _doubts(finished, {sequence for sequence in SEQUENCES if candidates[sequence]}, low)
+    return Identification(study, finished, tuple(questions), low)
 
 
 _CRITERIA: Final = (
@@ -462,41 +423,47 @@ def _why_not(loser: Decision, best: Decision, low: float) -> str:
     return f"series {_shown(best.stack)} is {better}" if better != _CRITERIA[2] else f"{_shown(best.stack)} {better}"
 
 
+def _key(stack: Stack) -> tuple[str, int]:
+    return stack.series_uid, stack.number
+
+
 def _shown(stack: Stack) -> str:
     return f"{stack.series_uid} stack {stack.number}"
 
 
-def _questions(sequence: str, ranked: Sequence[Decision], low: float) -> Iterable[str]:
+def _questions(sequence: str, ranked: Sequence[Decision], low: float) -> Iterable[Question]:
     best = ranked[0]
     if best.confidence < low:
-        yield (
+        yield Question(
             f"{SEQUENCE_NAMES[sequence]}: series {_shown(best.stack)} has a confidence of {best.confidence:.2f} "
-            f"({best.reasons[-1]}); confirm it or name the right series in an override file"
+            f"({', '.join(best.reasons)}); confirm it or name the right series in an override file",
+            frozenset((sequence, *_perhaps(best, low))),
+            of_contrast=best.weighting_confidence is not None and best.weighting_confidence >= low,
         )
     if len(ranked) > 1 and _rank(ranked[1], low) == _rank(best, low):
-        yield (
+        yield Question(
             f"{SEQUENCE_NAMES[sequence]}: series {_shown(best.stack)} and {_shown(ranked[1].stack)} are equal in "
-            "everything; name one in an override file"
+            "everything; name one in an override file",
+            frozenset((sequence,)),
         )
 
 
-def _doubts(decisions: Sequence[Decision], found: set[str], low: float) -> Iterable[str]:
+def _doubts(decisions: Sequence[Decision], found: set[str], low: float) -> Iterable[Question]:
     """Stacks left out that may be a sequence of which the study has no other."""
     missing = [sequence for sequence in SEQUENCES if sequence not in found]
     for decision in decisions:
         may_be = [sequence for sequence in missing if sequence in _perhaps(decision, low)]
         if may_be and not decision.used:
-            yield (
+            yield Question(
                 f"{' or '.join(_name(sequence) for sequence in may_be)} was not found; series "
                 f"{_shown(decision.stack)} may be it, but was left out ({decision.why_not}); "
-                "name it in an override file, or set it to 'ignore'"
+                "name it in an override file, or set it to 'ignore'",
+                frozenset(may_be),
             )
 
 
 def _perhaps(decision: Decision, low: float) -> Sequence[str]:
     """What a stack may be besides what it was decided to be."""
-    if decision.doubt == "any":
-        return SEQUENCES
     if decision.sequence in ("t1", "t1ce") and decision.confidence < low:
-        return ("t1", "t1ce")
-    return (decision.doubt or "").split(" or ")
+        return ("t1", "t1ce", *decision.perhaps)
+    return decision.perhaps

@@ -29,8 +29,9 @@ from lckd.pacs.brain_extraction import BrainMask, extract_brain
 from lckd.pacs.contrast import enhancement, verdict
 from lckd.pacs.conversion import read_stack
 from lckd.pacs.dicom_seg import Algorithm, write_dicom_seg
+from lckd.pacs.hd_bet import hd_bet_command
 from lckd.pacs.html_report import write_html
-from lckd.pacs.identification import Decision, Identification
+from lckd.pacs.identification import Identification
 from lckd.pacs.measurements import diameters_mm
 from lckd.pacs.registration import Grid, Registration, register, resample
 from lckd.pacs.series_table import printable, rows
@@ -123,6 +124,7 @@ class _Prepared:
     """A study before segmentation.
 
     Attributes:
+        identification: after what pixels answered.
         stacks: per sequence in use.
         images: on the reference's grid, whole heads.
         registrations: per sequence other than the reference.
@@ -132,6 +134,7 @@ class _Prepared:
         warnings: for the user.
     """
 
+    identification: Identification
     stacks: dict[str, Stack]
     images: dict[str, Image]
     registrations: dict[str, Registration]
@@ -167,37 +170,42 @@ class StudyPipeline:
     def __call__(self, identification: Identification) -> Outcome:
         """Process a study; whatever goes wrong with it is in the outcome."""
         started, steps = time.perf_counter(), Steps(self._tell)
+        identification = identification.limited_to(self.options.sequences)
         outcome = attempted(identification.study.uid, steps, lambda: self._run(identification, steps))
-        return replace(outcome, seconds=round(time.perf_counter() - started, 1), table=tuple(rows(identification)))
+        table = outcome.table or tuple(rows(identification))
+        return replace(outcome, seconds=round(time.perf_counter() - started, 1), table=table)
 
     def _run(self, identification: Identification, steps: Steps) -> Outcome:
         options, study = self.options, identification.study.uid
-        if identification.review and not options.accept_low_confidence:
+        unanswered = identification.review and not options.accept_low_confidence
+        comparable = identification.pixels_may_answer and {"t1", "t1ce"} <= set(options.sequences)
+        if unanswered and not comparable:
             raise ReviewError(identification.review)
         stacks = {name: stack for name, stack in identification.chosen.items() if name in options.sequences}
         if not stacks:
             raise StudyError(_nothing_found(identification, options))
         folder = StudyFolder(self.output, study)
         with steps("compare with earlier results"):
-            fingerprint = self._fingerprint(stacks)
+            fingerprint = self._fingerprint(stacks, accepted=bool(identification.review) and not unanswered)
             manifest = folder.finished(fingerprint)
         if manifest:
             return Outcome(study, "skipped", folder=folder.path, report=_earlier_report(folder.path))
         with folder.draft() as draft:
             prepared = self._prepared(identification, stacks, steps)
             segmentation = self._segmented(prepared, draft, steps)
-            report = self._written(identification, prepared, segmentation, draft, steps)
+            report = self._written(prepared, segmentation, draft, steps)
             fault = report["dicom_seg"]["error"]
             facts = {"study": study, "finished": fault is None, "fingerprint": fingerprint}
             folder.publish(draft, facts | self._manifest(prepared, report, steps))
+        table = tuple(report["identification"])
         if fault:
-            return Outcome(study, "incomplete", "DICOM SEG", (fault,), folder.path, report)
-        return Outcome(study, "done", folder=folder.path, report=report)
+            return Outcome(study, "incomplete", "DICOM SEG", (fault,), folder.path, report, table=table)
+        return Outcome(study, "done", folder=folder.path, report=report, table=table)
 
     # --- steps ---
 
     def _prepared(self, identification: Identification, stacks: Mapping[str, Stack], steps: Steps) -> _Prepared:
-        warnings = [f"used without review: {question}" for question in identification.review]
+        warnings: list[str] = []
         left_out: dict[str, str] = {}
         with steps("convert"):
             converted = _converted(stacks, left_out)
@@ -206,13 +214,15 @@ class StudyPipeline:
             registrations = _registered(converted, reference)
             images = _aligned(converted, reference, registrations, left_out)
         with steps("extract the brain"):
-            brain = extract_brain(images, reference, self.options.mask)
+            brain = extract_brain(images, reference, self.options.mask, device=str(self.segmenter.device))
         warnings += [f"{SEQUENCE_NAMES[name]}: {text}" for name in images for text in converted[name].warnings]
         warnings += [f"{SEQUENCE_NAMES[name]} was left out: {why}" for name, why in left_out.items()]
         warnings += brain.warnings
         used = {name: stacks[name] for name in images}
-        contrast = _pixel_contrast(identification, images, brain, self.options, warnings)
-        return _Prepared(used, images, registrations, left_out, brain, contrast, warnings)
+        contrast = _pixel_contrast(images, brain)
+        identification = _answered_by_pixels(identification, contrast, self.options, warnings)
+        warnings = [f"used without review: {question}" for question in identification.review] + warnings
+        return _Prepared(identification, used, images, registrations, left_out, brain, contrast, warnings)
 
     def _segmented(self, prepared: _Prepared, draft: Path, steps: Steps) -> Segmentation:
         item: dict[str, Any] = {"study": draft.name, "notes": ()}
@@ -223,14 +233,7 @@ class StudyPipeline:
         with steps("segment"):
             return self.segmenter(item)
 
-    def _written(
-        self,
-        identification: Identification,
-        prepared: _Prepared,
-        segmentation: Segmentation,
-        draft: Path,
-        steps: Steps,
-    ) -> dict[str, Any]:
+    def _written(self, prepared: _Prepared, segmentation: Segmentation, draft: Path, steps: Steps) -> dict[str, Any]:
         """Write everything but the manifest, and return the report."""
         label_map = segmentation.label_map.numpy()
         whole_head = prepared.images[prepared.reference]
@@ -242,12 +245,12 @@ class StudyPipeline:
         report = segmentation.report | {
             "warnings": [printable(warning) for warning in warnings],
             "diameters_mm": diameters_mm(label_map, whole_head.affine),
-            "series": _series_facts(identification, prepared, self.options),
+            "series": _series_facts(prepared, self.options),
             "co_registration": {name: _registration_facts(r) for name, r in prepared.registrations.items()},
             "brain_extraction": {"method": prepared.brain.method, "volume_ml": round(prepared.brain.volume_ml, 1)},
             "contrast_by_pixels": prepared.contrast,
             "dicom_seg": seg,
-            "identification": rows(identification),
+            "identification": rows(prepared.identification),
         }
         with steps("write"):
             shown = torch.from_numpy(np.ascontiguousarray(whole_head.array))
@@ -286,7 +289,7 @@ class StudyPipeline:
 
     # --- facts ---
 
-    def _fingerprint(self, stacks: Mapping[str, Stack]) -> str:
+    def _fingerprint(self, stacks: Mapping[str, Stack], accepted: bool) -> str:
         """Of everything that the result depends on."""
         options, digest = self.options, hashlib.sha256()
         facts = {
@@ -294,7 +297,9 @@ class StudyPipeline:
             "weights": self.segmenter.weights["sha256"],
             "precision": str(self.segmenter.dtype),
             "seg_type": options.seg_type,
+            "accepted": accepted,
             "mask": None if options.mask is None else hashlib.sha256(options.mask.read_bytes()).hexdigest(),
+            "hd_bet": hd_bet_command() is not None,
             "stacks": {name: [stack.series_uid, stack.number, stack.frames] for name, stack in stacks.items()},
         }
         digest.update(json.dumps(facts, sort_keys=True).encode())
@@ -402,46 +407,47 @@ def _aligned(
     return result
 
 
-def _pixel_contrast(
-    identification: Identification,
-    images: Mapping[str, Image],
-    brain: BrainMask,
-    options: Options,
-    warnings: list[str],
-) -> dict[str, Any] | None:
-    """Whether T1ce looks like one beside T1; asks, if neither the headers nor the pixels say so.
-
-    Raises:
-        ReviewError: the pixels contradict headers of low confidence.
-    """
+def _pixel_contrast(images: Mapping[str, Image], brain: BrainMask) -> dict[str, Any] | None:
+    """Whether T1ce looks like one beside T1; None without both."""
     if not {"t1", "t1ce"} <= images.keys():
         return None
     score = enhancement(images["t1ce"].array, images["t1"].array, brain.mask, brain.affine)
-    said = verdict(score)
+    return {"verdict": verdict(score), "enhancement": None if score is None else round(score, 2)}
+
+
+def _answered_by_pixels(
+    identification: Identification, contrast: Mapping[str, Any] | None, options: Options, warnings: list[str]
+) -> Identification:
+    """The identification after T1ce was compared with T1.
+
+    Raises:
+        ReviewError: the pixels contradict headers of low confidence, or leave open what was asked.
+    """
+    said = contrast["verdict"] if contrast else None
+    if said == "confirmed" and identification.pixels_may_answer:
+        identification = identification.confirmed_by_pixels()
     if said == "contradicted":
-        decisions = [_decision(identification, name) for name in ("t1", "t1ce")]
         sentence = (
             "the T1ce is not brighter than the T1 anywhere: it may be without contrast, the two may be exchanged, or "
             "nothing enhances; look at both"
         )
-        if min(d.confidence for d in decisions) < identification.low_confidence and not options.accept_low_confidence:
+        confidence = min(identification.used[name].confidence for name in ("t1", "t1ce"))
+        if confidence < identification.low_confidence and not options.accept_low_confidence:
             raise ReviewError((f"{sentence}, and name them in an override file",))
         warnings.append(sentence)
-    return {"verdict": said, "enhancement": None if score is None else round(score, 2)}
+    if identification.review and not options.accept_low_confidence:
+        raise ReviewError(identification.review)
+    return identification
 
 
-def _decision(identification: Identification, sequence: str) -> Decision:
-    return next(each for each in identification.decisions if each.used and each.sequence == sequence)
-
-
-def _series_facts(identification: Identification, prepared: _Prepared, options: Options) -> dict[str, dict[str, Any]]:
+def _series_facts(prepared: _Prepared, options: Options) -> dict[str, dict[str, Any]]:
     """Per sequence which series is used and why, or why none is."""
     facts: dict[str, dict[str, Any]] = {}
     for name in SEQUENCES:
-        if name not in identification.chosen:
+        decision = prepared.identification.used.get(name)
+        if decision is None:
             facts[name] = {"used": False, "why_not": "not found in the study"}
             continue
-        decision = _decision(identification, name)
         facts[name] = {
             "used": name in prepared.images,
             "why_not": None,

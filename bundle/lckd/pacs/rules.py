@@ -5,16 +5,17 @@ import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from functools import cache, cached_property
 from pathlib import Path
+from statistics import median
 from typing import Any, Final
 
+import numpy as np
 import yaml
 from pydicom.dataset import Dataset
 
 from lckd.errors import StudyError, reason
-from lckd.pacs.study import Stack, acquired, b_value, number, text, words
+from lckd.pacs.study import Stack, b_value, flat_headers, number, numbers, text, words
 
 # The default lies in the bundle, not in the repository's configs, so that a copied bundle finds it.
 RULES: Final = Path(__file__).resolve().parents[2] / "configs" / "pacs" / "series_rules.yaml"
@@ -24,36 +25,57 @@ OTHER: Final = "other"
 """Stands in the rules for an image that is none of the four sequences."""
 
 SOURCES: Final = ("text", "technique", "physics")
+
+SLICES_OF_A_VOLUME: Final = 10
+"""A stack with fewer is no measure of how much of the head the study's others cover."""
+
 _SECTIONS: Final = {
     "low_confidence": float,
     "agreement": float,
+    "unsure": float,
+    "unknown_word": float,
     "exclude": list,
-    "accepted_derived": list,
+    "unsure_if": list,
+    "whole_head": list,
+    "image_types": list,
     "compatible": list,
     "sequences": dict,
     "contrast": dict,
+    "known": list,
 }
-_CONTRAST: Final = {"none", "without", "with", "both", "perfusion"}
+_NAMING: Final = ("neither", "without", "with", "both")
+_CONTRAST: Final = {"none", "perfusion", *_NAMING}
 _RANGES: Final = {
-    *("te_ms", "tr_ms", "ti_ms", "thickness_mm", "slices", "b_value"),
-    *("volumes", "orientations", "echoes"),
+    *("te_ms", "tr_ms", "ti_ms", "flip_degrees", "thickness_mm", "slices", "b_value"),
+    *("volumes", "orientations", "echoes", "coverage"),
 }
 _LINES: Final = {
-    *("words", "without", "image_type", "scanning", "variant", "technique", "acquisition_contrast", "body_part"),
-    *("has_ti", *_RANGES),
+    *("words", "without", "study_words", "study_without", "image_type", "scanning", "not_scanning"),
+    *("variant", "technique", "acquisition_contrast", "body_part", "has_ti", *_RANGES),
 }
-_SCHEMA: Final = {"exclude": {"reason", "doubt", "any"}, "sequences": {"sequence", "confidence"}}
+_KEYWORDS: Final = {
+    "te_ms": "EchoTime",
+    "tr_ms": "RepetitionTime",
+    "flip_degrees": "FlipAngle",
+    "thickness_mm": "SliceThickness",
+}
+_SCHEMA: Final = {
+    "exclude": {"reason", "doubt", "any"},
+    "unsure_if": {"reason", "any"},
+    "sequences": {"sequence", "confidence"},
+}
 
 
 def normalized(written: str) -> str:
     """Text as tokens: lower case, without accents, ``*`` as ``star``, ``+`` as ``plus``."""
-    plain = unicodedata.normalize("NFKD", written.replace("ß", "ss").replace("ø", "o"))
-    plain = "".join(letter for letter in plain if not unicodedata.combining(letter)).lower()
+    plain = unicodedata.normalize("NFKD", written.lower().replace("ß", "ss").replace("ø", "o"))
+    plain = "".join(letter for letter in plain if not unicodedata.combining(letter))
     # A minus that touches what follows only is one: "T1 -C", but not "T1-C".
     plain = re.sub(r"(?<![^\s_])-(?=(c|gd|km|ce)\b)", " minus ", plain)
-    plain = re.sub(r"\b(c|gd|km)-(?=[\s_)]|$)", r" minus \1 ", plain)
+    plain = re.sub(r"\b(c|gd|km|iv|inj|k)-(?=[\s_)]|$)", r" minus \1 ", plain)
+    plain = re.sub(r"\bw/(?=\s|$)", " with ", plain)
     plain = plain.replace("*", "star ").replace("+", " plus ")
-    return " ".join(re.findall(r"[a-z0-9]+", plain))
+    return " ".join(re.findall(r"[^\W_]+", plain))
 
 
 @cache
@@ -68,17 +90,21 @@ class Facts:
 
     Args:
         stack: the volume.
+        description: what tells its series from others, as written.
         volumes: stacks of its series with the same orientation and echo time.
         orientations: different planes in its series.
         echoes: different echo times in its series.
         b_value: the series' largest diffusion weighting.
+        coverage: how far it reaches along its normal, as a fraction of what is usual in its study.
     """
 
     stack: Stack
+    description: str
     volumes: int = 1
     orientations: int = 1
     echoes: int = 1
     b_value: float | None = None
+    coverage: float | None = None
 
     @cached_property
     def header(self) -> Dataset:
@@ -87,8 +113,13 @@ class Facts:
 
     @cached_property
     def text(self) -> str:
-        """The description, normalized. ProtocolName counts only where there is none: it often names the exam."""
-        return normalized(self.stack.description)
+        """The description, normalized."""
+        return normalized(self.description)
+
+    @cached_property
+    def study_text(self) -> str:
+        """The study's description, normalized."""
+        return normalized(text(self.header, "StudyDescription"))
 
     @cached_property
     def image_type(self) -> tuple[str, ...]:
@@ -132,9 +163,8 @@ class Facts:
 
     def number(self, name: str) -> float | None:
         """The number that a range of the rules means."""
-        keywords = {"te_ms": "EchoTime", "tr_ms": "RepetitionTime", "thickness_mm": "SliceThickness"}
-        if name in keywords:
-            return number(self.header, keywords[name])
+        if name in _KEYWORDS:
+            return number(self.header, _KEYWORDS[name])
         if name == "ti_ms":
             # Some consoles write 0 where there is no inversion.
             return number(self.header, "InversionTime") or None
@@ -155,20 +185,39 @@ def facts_of(stacks: Sequence[Stack]) -> list[Facts]:
         planes[uid].add(stack.plane)
         echoes[uid].add(echo)
         weightings[uid] += [] if weighting is None else [weighting]
+    heights = [_height_mm(stack) if stack.size >= SLICES_OF_A_VOLUME else None for stack in stacks]
+    usual = median([height for height in heights if height is not None] or [0.0])
+    descriptions = {stack.series_uid: stack.description for stack in stacks}
+    # ProtocolName often names the exam, so it counts only where descriptions are missing or were overwritten.
+    overwritten = len(descriptions) > 2 and len(set(descriptions.values())) == 1
     return [
         Facts(
             stack,
+            text(stack.header, "ProtocolName") if overwritten else stack.description,
             volumes=volumes[stack.series_uid, stack.plane, number(stack.header, "EchoTime")],
             orientations=len(planes[stack.series_uid]),
             echoes=len(echoes[stack.series_uid]),
             b_value=max(weightings[stack.series_uid], default=None),
+            coverage=height / usual if height is not None and usual else None,
         )
-        for stack in stacks
+        for stack, height in zip(stacks, heights, strict=True)
     ]
+
+
+def _height_mm(stack: Stack) -> float:
+    """Distance of the outer slices; decodes two headers, not all."""
+    if stack.frames is None:
+        ends = [stack.header, stack.instances[-1].header]
+    else:
+        ends = flat_headers(stack.instances[0], [stack.frames[0], stack.frames[-1]])
+    first, last = (np.array(numbers(header, "ImagePositionPatient", 3)) for header in ends)
+    return float(abs((last - first) @ stack.orientation[2]))
 
 
 def source_of(condition: Mapping[str, Any]) -> str:
     """The kind of evidence that a condition is."""
+    if "coverage" in condition:
+        return "physics"
     if "words" in condition:
         return "text"
     if {"image_type", "acquisition_contrast", "b_value", "body_part"} & condition.keys():
@@ -195,8 +244,14 @@ def _evidence(line: str, wanted: Any, facts: Facts) -> str | None:
     if line == "words":
         match = pattern(tuple(map(str, wanted))).search(facts.text)
         return f"description says '{match[0]}'" if match else None
-    if line == "without":
-        return None if pattern(tuple(map(str, wanted))).search(facts.text) else ""
+    if line == "study_words":
+        match = pattern(tuple(map(str, wanted))).search(facts.study_text)
+        return f"the study's description says '{match[0]}'" if match else None
+    if line in ("without", "study_without"):
+        said = facts.text if line == "without" else facts.study_text
+        return None if pattern(tuple(map(str, wanted))).search(said) else ""
+    if line == "not_scanning":
+        return None if set(wanted) & set(facts.scanning) else ""
     if line == "has_ti":
         return "" if (facts.number("ti_ms") is not None) == wanted else None
     if line == "technique":
@@ -225,11 +280,32 @@ class Rules:
 
     low_confidence: float
     agreement: float
+    unsure: float
+    unknown_word: float
     exclude: list[dict[str, Any]]
-    accepted_derived: list[str]
+    unsure_if: list[dict[str, Any]]
+    whole_head: list[dict[str, Any]]
+    image_types: list[str]
     compatible: list[list[str]]
     sequences: dict[str, list[dict[str, Any]]]
     contrast: dict[str, list[str]]
+    known: list[list[str]]
+
+    @cached_property
+    def vocabularies(self) -> dict[str, re.Pattern[str]]:
+        """Per sequence a pattern of all words that may stand in its name."""
+        naming = [self.contrast[key] for key in _NAMING]
+        common = [words for group in (*self.known, *naming) for words in group]
+        own: dict[str, list[str]] = {each["sequence"]: [] for rules in self.sequences.values() for each in rules}
+        for condition in self.sequences["text"]:
+            own[condition["sequence"]] += condition["words"]
+        for named, alike in self.compatible:
+            own[named] = own[named] + own[alike]
+        # Phrases first, lest their first word alone is taken.
+        return {
+            sequence: pattern(tuple(sorted((*common, *words), key=lambda words: -words.count(" "))))
+            for sequence, words in own.items()
+        }
 
 
 @cache
@@ -261,14 +337,17 @@ def _fault(data: Any) -> str | None:
     if set(data["sequences"]) != set(SOURCES) or set(data["contrast"]) != _CONTRAST:
         return f"'sequences' must have {list(SOURCES)}, 'contrast' {sorted(_CONTRAST)}"
     try:
-        for rule in data["exclude"]:
-            _check_keys(rule, _SCHEMA["exclude"])
-            for condition in rule["any"]:
-                _check_condition(condition, set())
+        for section in ("exclude", "unsure_if"):
+            for rule in data[section]:
+                _check_keys(rule, _SCHEMA[section])
+                for condition in rule["any"]:
+                    _check_condition(condition, set())
+        for condition in data["whole_head"]:
+            _check_condition(condition, set())
         for source in SOURCES:
             for condition in data["sequences"][source]:
                 _check_condition(condition, _SCHEMA["sequences"])
-        for phrases in data["contrast"].values():
+        for phrases in (*data["contrast"].values(), *data["known"]):
             pattern(tuple(map(str, phrases)))
     except (re.error, TypeError, KeyError, ValueError, AttributeError) as error:
         return f"a rule is wrong ({reason(error)})"
@@ -291,42 +370,3 @@ def _check_condition(condition: Mapping[str, Any], more: set[str]) -> None:
             re.compile(wanted)
         elif isinstance(wanted, list):
             pattern(tuple(map(str, wanted)))
-
-
-def given_contrast(stack: Stack, rules: Rules) -> str | None:
-    """What a bolus attribute says was given; None where none says so."""
-    header = stack.header
-    for keyword in (
-        "ContrastBolusAgent",
-        "ContrastBolusIngredient",
-        "ContrastBolusRoute",
-        "ContrastBolusAgentSequence",
-    ):
-        said = text(header, keyword)
-        if said and normalized(said) not in map(str, rules.contrast["none"]):
-            return keyword
-    for keyword in ("ContrastBolusVolume", "ContrastBolusTotalDose"):
-        if (number(header, keyword) or 0) > 0:
-            return keyword
-    start = text(header, "ContrastBolusStartTime")
-    return "ContrastBolusStartTime" if start.strip("0.: ") else None
-
-
-def named_contrast(words_of: str, rules: Rules) -> tuple[str, str] | None:
-    """``yes`` or ``no`` and the phrase of normalized text that says so; None where it says neither or both."""
-    if pattern(tuple(rules.contrast["both"])).search(words_of):
-        return None
-    without = pattern(tuple(rules.contrast["without"]))
-    negative = without.search(words_of)
-    positive = pattern(tuple(rules.contrast["with"])).search(without.sub(" ", words_of))
-    if negative and not positive:
-        return "no", negative[0]
-    if positive and not negative:
-        return "yes", positive[0]
-    return None
-
-
-def sort_time(stack: Stack) -> float:
-    """Seconds since an epoch, or minus infinity where the header has no time."""
-    moment = acquired(stack.header)
-    return (moment - datetime(1970, 1, 1)).total_seconds() if moment else float("-inf")

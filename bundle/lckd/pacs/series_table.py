@@ -76,8 +76,13 @@ def printable(written: str) -> str:
     return " ".join("".join(letter if letter.isprintable() else " " for letter in written).split())
 
 
-def write_table(path: str | Path, table: Sequence[Mapping[str, Any]]) -> None:
+def write_table(path: str | Path, table: Sequence[Mapping[str, Any]], columns: Sequence[str] = COLUMNS) -> None:
     """Write rows as ``.json`` or as ``.csv``, by the name of the file, atomically.
+
+    Args:
+        path: ends in ``.json`` or ``.csv``.
+        table: rows with the keys ``columns``.
+        columns: in this order, of a CSV.
 
     Raises:
         OSError: no permission, or the disk is full.
@@ -86,12 +91,12 @@ def write_table(path: str | Path, table: Sequence[Mapping[str, Any]]) -> None:
     if file.suffix.lower() == ".json":
         write_json(file, list(table))
     else:
-        write_atomically(file, lambda temporary: _write_csv(temporary, table))
+        write_atomically(file, lambda temporary: _write_csv(temporary, table, columns))
 
 
-def _write_csv(file: Path, table: Iterable[Mapping[str, Any]]) -> None:
+def _write_csv(file: Path, table: Iterable[Mapping[str, Any]], columns: Sequence[str]) -> None:
     with file.open("w", encoding="utf-8", newline="") as opened:
-        writer = csv.DictWriter(opened, COLUMNS)
+        writer = csv.DictWriter(opened, columns)
         writer.writeheader()
         writer.writerows({name: _cell(value) for name, value in row.items()} for row in table)
 

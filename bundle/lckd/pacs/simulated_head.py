@@ -9,7 +9,7 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from lckd.simulation import PROTOCOLS, TISSUES, Protocol, SimulatedStudy, Tissue, _signal
+from lckd.simulation import PROTOCOLS, TISSUES, Protocol, SimulatedStudy, Tissue, tissue_signal
 
 MARGIN_MM: Final = (32.0, 32.0, 40.0)
 """Of the head around the brain's field of view."""
@@ -129,12 +129,12 @@ def _scanned(
 ) -> NDArray[np.float32]:
     """The head around a scanned brain, on the brain's intensity scale."""
     scale = float(np.median(image[brain])) / (
-        0.5 * (_signal(TISSUES["grey"], protocol) + _signal(TISSUES["white"], protocol))
+        0.5 * (tissue_signal(TISSUES["grey"], protocol) + tissue_signal(TISSUES["white"], protocol))
     )
     around = np.zeros(brain.shape, np.float32)
     for name, mask in tissues.items():
         factor = float(np.exp(0.2 * rng.standard_normal()))
-        around += np.float32(scale * factor * _signal(AROUND[name], protocol)) * mask
+        around += np.float32(scale * factor * tissue_signal(AROUND[name], protocol)) * mask
     around *= 1 + 0.08 * _field(brain.shape, sigma * 4, rng)
     blurred = ndimage.gaussian_filter(np.where(brain, image, around), sigma)
     level = rng.uniform(0.015, 0.04) * image[brain].mean()
