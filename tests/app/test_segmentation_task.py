@@ -14,8 +14,7 @@ from lckd.datalist import find_studies
 from lckd.errors import StudyError
 from lckd.images import Image, read_image, write_image
 from lckd.network import LCKDNet
-from lckd.postprocessing import Postprocessing
-from lckd.sequences import LABELS, REGIONS, SEQUENCES
+from lckd.sequences import LABELS, SEQUENCES
 from lckd.simulation import simulate_study, write_study
 
 SYNONYMS = {"necrosis": "necrotic core", "edema": "oedema", "enhancing tumour": "enhancing tumour"}
@@ -191,10 +190,8 @@ def test_a_four_dimensional_volume_is_no_hand_loaded_sequence(tmp_path):
 
 
 @pytest.fixture
-def sensitive(monkeypatch):
-    """Toys are so small that hardly a voxel of theirs is likely to be tumour: what is likelier than others will do."""
-    rules = Postprocessing(dict.fromkeys(REGIONS, 0.02), smallest_lesion_ml=0, smallest_enhancing_ml=0)
-    monkeypatch.setitem(segmentation.POSTPROCESSING, "none", rules)
+def sensitive(monkeypatch, likeliest):
+    monkeypatch.setitem(segmentation.POSTPROCESSING, "none", likeliest)
 
 
 def plain_and(task, study, folder, array_of, affine) -> tuple[np.ndarray, nib.Nifti1Image]:

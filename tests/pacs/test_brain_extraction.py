@@ -202,15 +202,7 @@ class TestHDBET:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "sequence",
-    [
-        pytest.param(name, marks=pytest.mark.xfail(strict=True, reason="1,865 mL since the shape is a simulated one"))
-        if name == "t1ce"
-        else name
-        for name in SEQUENCES
-    ],
-)
+@pytest.mark.parametrize("sequence", SEQUENCES)
 def test_real_head_has_a_plausible_brain(sequence):
     file = Path(__file__).resolve().parents[3] / "shared/data/raw_head/TCGA-FG-6692" / f"TCGA-FG-6692_{sequence}.nii.gz"
     if not file.is_file():

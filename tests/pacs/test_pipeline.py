@@ -10,18 +10,15 @@ from lckd.images import write_image
 from lckd.pacs import pipeline
 from lckd.pacs.dicom_seg import read_dicom_seg
 from lckd.pacs.study_folder import safe_name
-from lckd.postprocessing import Postprocessing
 from lckd.segmentation import Segmenter
-from lckd.sequences import REGIONS, SEQUENCES
+from lckd.sequences import SEQUENCES
 
 FILES = {"manifest.json", "preview.png", "report.html", "report.json", "seg.dcm", "segmentation.nii.gz"}
 
 
 @pytest.fixture(scope="module")
-def segmenter():
-    # Toys are so small that hardly a voxel of theirs is likely to be tumour: what is likelier than others will do.
-    rules = Postprocessing(dict.fromkeys(REGIONS, 0.02), smallest_lesion_ml=0, smallest_enhancing_ml=0)
-    return Segmenter(device="cpu", postprocessing=rules)
+def segmenter(likeliest):
+    return Segmenter(device="cpu", postprocessing=likeliest)
 
 
 @pytest.fixture(scope="module")
