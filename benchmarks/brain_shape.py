@@ -4,8 +4,10 @@ lckd simulate BRAINS --count 8 --seed 3000 --tumour_ml 0 --sequences t1
 lckd simulate BRAINS --count 8 --seed 3100 --tumour_ml 0 --sequences t1
 python benchmarks/brain_shape.py BRAINS bundle/lckd/pacs/brain_shape.npz
 
-No patient's image is in it. Only the outline of the brains is used. Each brain counts
-with its mirror image. The file holds the mean signed distance on a coarse grid, points on its surface with normals, and
+No patient's image is in it. Only the outline of the brains is used. Each brain counts with its mirror image. The
+simulator's frontal lobes all hang about 10 mm lower than those of adults do, into the orbits, where all is as bright as
+brain; so their floor is lifted, by another amount in each brain, and its height becomes something that varies. The file
+holds the mean signed distance on a coarse grid, points on its surface with normals, and
 principal components of the brains' distances from these points, each times its standard deviation.
 """
 
@@ -25,6 +27,8 @@ from lckd.sequences import SEQUENCES
 SPACING_MM = 4.0
 FIELD_MM = (180.0, 220.0, 180.0)
 FURTHEST_MM = 31.0
+LIFTS_MM = (0.0, 16.0)
+"""Of the frontal lobes' floor."""
 POINTS, MODES = 1600, 10
 
 
@@ -34,7 +38,9 @@ def main() -> None:
     parser.add_argument("studies", type=Path)
     parser.add_argument("output", type=Path)
     options = parser.parse_args()
-    brains = [brain_of(item) for item in tqdm(list(find_studies(options.studies)), unit="study")]
+    rng = np.random.default_rng(0)
+    studies = list(find_studies(options.studies))
+    brains = [lifted(brain_of(item), rng.uniform(*LIFTS_MM)) for item in tqdm(studies, unit="study")]
     centre = np.mean([centre_mm(brain) for brain in brains], axis=0)
     affine = np.diag([SPACING_MM] * 3 + [1.0])
     affine[:3, 3] = -np.array(FIELD_MM) / 2
@@ -65,6 +71,24 @@ def brain_of(item: dict) -> Image:
     affine = images[0].affine.copy()
     affine[:3, 3] -= affine[:3, :3] @ np.full(3, 20.0)
     return Image(np.pad(mask, 20).astype(np.float32), affine)
+
+
+def lifted(brain: Image, lift_mm: float) -> Image:
+    """The brain with the floor of its frontal lobes ``lift_mm`` higher; the temporal poles beside it stay."""
+    shape, spacing, origin = brain.array.shape, np.diag(brain.affine), brain.affine[:3, 3]
+    x, y, z = np.ogrid[tuple(slice(n) for n in shape)]
+    x, y, z = x * spacing[0] + origin[0], y * spacing[1] + origin[1], z * spacing[2] + origin[2]
+    begins = 5 + 33 * smooth_step(np.abs(x) / 25)  # before the temporal poles in the middle, beyond them at the sides
+    share = smooth_step((y - begins) / 12) * smooth_step((15 - z) / 45)
+    index = np.indices(shape, np.float32)
+    index[2] -= lift_mm * share / spacing[2]
+    return Image(ndimage.map_coordinates(brain.array, index, order=1, mode="nearest") > 0.5, brain.affine)
+
+
+def smooth_step(value: NDArray) -> NDArray[np.float64]:
+    """From 0 at 0 to 1 at 1, without edges."""
+    value = np.clip(value, 0, 1)
+    return value * value * (3 - 2 * value)
 
 
 def centre_mm(brain: Image) -> NDArray[np.float64]:

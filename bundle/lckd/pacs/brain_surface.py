@@ -35,6 +35,12 @@ FOLLOWED: Final = 2
 DARK: Final = 0.35
 """Share of the brain's brightness below which a voxel is bone, air, or CSF in T1 and FLAIR."""
 
+FAT: Final = 2.0
+"""Brightness of fat as a multiple of the brain's in T1; what is brighter counts as this."""
+
+REGAINED: Final = 0.3
+"""By how much brightness may rise outwards, as a share of the brain's, within the brain: sulci, texture, tumours."""
+
 SCALP_MM: Final = 10.0
 """Scalp and skull together; brain seldom lies nearer to the air."""
 
@@ -72,7 +78,7 @@ def fit_brain(images: Sequence[Image], grid: Grid, dark_csf: bool) -> BrainSurfa
     best = sorted(poses, key=lambda pose: pose.score, reverse=True)[:FOLLOWED]
     pose = max((_fitted(pose, views, FURTHER_STEPS) for pose in best), key=lambda pose: pose.score)
     edges = _energy(*pose.surface(), views)
-    offsets, _ = _settled(edges, spread_mm=7.0, stiffness=(0.0, 0.003, 0.006, 0.01, 0.01, 0.01))
+    offsets, _ = _settled(edges, spread_mm=14.0, stiffness=(0.0, 0.003, 0.006, 0.01, 0.01, 0.01))
     outward = offsets + (DARK_CSF_MM if dark_csf else 0.0)
     return BrainSurface(_filled(pose, outward, images[0], grid), pose.contrast)
 
@@ -215,7 +221,7 @@ class _View:
         return cls(brightness, np.linalg.inv(image.affine), depth_mm, to_depth)
 
     def energy(self, points: NDArray, normals: NDArray) -> NDArray[np.float64]:
-        """Cost `(N, O)` of a surface at each offset: low where brain ends, high beyond the dark and near the skin."""
+        """Cost `(N, O)` of a surface at each offset: low where brain ends, high beyond bone and fat, near skin."""
         shape = _shape()
         along = points[:, None] + normals[:, None] * OFFSETS_MM[:, None]
         values = _sampled(self.brightness, self.to_voxel, along, cval=np.nan)
@@ -224,12 +230,14 @@ class _View:
         index, weight = shape.near
         weight = weight[:, :, None] * seen[index]
         known = weight.sum(axis=1)
-        share = (weight * np.clip(share, 0, 1.5)[index]).sum(axis=1) / np.maximum(known, 1e-6)
-        share = np.where(known > 0.3, np.clip(share, 0, 1), 0.6)
+        share = (weight * np.clip(share, 0, FAT)[index]).sum(axis=1) / np.maximum(known, 1e-6)
+        share = np.where(known > 0.3, share, 0.6)
+        regained = _regained(share)
+        share = np.minimum(share, 1)
         fall = np.where(known > 0.3, _fall(share), 0)
         crossed = np.cumsum(np.clip(DARK - share, 0, None) / DARK, axis=1)
         depth = _sampled(self.depth_mm, self.to_depth, along, mode="nearest")
-        return -fall + 0.15 * crossed + 0.03 * np.clip(SCALP_MM - depth, 0, None) ** 2
+        return 0.5 * regained - fall + 0.15 * crossed + 0.03 * np.clip(SCALP_MM - depth, 0, None) ** 2
 
 
 def _depth(head: NDArray[np.bool_], affine: NDArray) -> tuple[NDArray[np.float64], NDArray]:
@@ -259,6 +267,16 @@ def _fall(share: NDArray) -> NDArray[np.float64]:
     windows = np.lib.stride_tricks.sliding_window_view(padded, 8, axis=1)
     inside, outside = windows[..., :4].mean(axis=-1), windows[..., 4:]
     return inside - (outside[..., 0] + outside[..., 1] + outside.min(axis=-1)) / 3
+
+
+def _regained(share: NDArray) -> NDArray[np.float64]:
+    """How far brightness has risen again after its darkest, from profiles `(N, O)`: beyond bone come marrow and scalp.
+
+    In thick slices bone is grey instead of black, and above the orbits there is hardly any; then this alone tells that
+    the fall at the far side of the fat is not the brain's.
+    """
+    darkest = np.minimum.accumulate(np.minimum(share, 1), axis=1)
+    return np.clip(np.maximum.accumulate(share - darkest, axis=1) - REGAINED, 0, None)
 
 
 def _energy(points: NDArray, normals: NDArray, views: Iterable[_View]) -> NDArray[np.float64]:
