@@ -4,11 +4,11 @@ lckd simulate BRAINS --count 8 --seed 3000 --tumour_ml 0 --sequences t1
 lckd simulate BRAINS --count 8 --seed 3100 --tumour_ml 0 --sequences t1
 python benchmarks/brain_shape.py BRAINS bundle/lckd/pacs/brain_shape.npz
 
-No patient's image is in it. Only the outline of the brains is used. Each brain counts with its mirror image. The
-simulator's frontal lobes all hang about 10 mm lower than those of adults do, into the orbits, where all is as bright as
-brain; so their floor is lifted, by another amount in each brain, and its height becomes something that varies. The file
-holds the mean signed distance on a coarse grid, points on its surface with normals, and
-principal components of the brains' distances from these points, each times its standard deviation.
+No patient's image is in it: these commands give the shipped file byte for byte. Only the outline of the brains is used.
+Each brain counts with its mirror image. The simulator's frontal lobes all hang about 10 mm lower than those of adults
+do, into the orbits, where all is as bright as brain; so their floor is lifted, by another amount in each brain, and its
+height becomes something that varies. The file holds the mean signed distance on a coarse grid, points on its surface
+with normals, and principal components of the brains' distances from these points, each times its standard deviation.
 """
 
 import argparse

@@ -10,10 +10,7 @@ eight clients got in a minute: every answer is compared with the one that the st
 import argparse
 import hashlib
 import random
-import re
 import statistics
-import subprocess
-import sys
 import tempfile
 import threading
 import time
@@ -24,26 +21,11 @@ from pathlib import Path
 import requests
 from monailabel.client.client import MONAILabelClient
 
+from lckd.benchmark_server import serving
 from lckd.simulation import simulate_study, write_study
 
 STUDIES = {"four": ("flair", "t1", "t1ce", "t2"), "two": ("flair", "t2"), "one": ("t1",)}
 CLIENTS = 8
-
-
-def start(studies: Path) -> tuple[subprocess.Popen, str, float]:
-    """A server process, its address and the seconds until it answered."""
-    began = time.perf_counter()
-    command = [sys.executable, "-m", "lckd", "serve", str(studies), "--port", "0"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
-    assert process.stdout is not None
-    url = next(found[0] for line in process.stdout if (found := re.search(r"http://\S+", line)))
-    while True:
-        try:
-            requests.get(f"{url}/healthz", timeout=5)
-        except requests.ConnectionError:
-            time.sleep(0.05)
-        else:
-            return process, url, time.perf_counter() - began
 
 
 def infer(
@@ -94,13 +76,15 @@ def main() -> None:
     """Print the figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, default=1.0, help="of eight clients at once")
+    parser.add_argument("--threads", type=int, default=2, help="of the server")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         study = simulate_study(seed=0)
         for name, sequences in STUDIES.items():
             write_study(study, Path(folder) / "studies" / name, study_id=name, sequences=sequences, label=False)
-        process, url, started_s = start(Path(folder) / "studies")
-        try:
+        began = time.perf_counter()
+        with serving(Path(folder) / "studies", options.threads) as url:
+            started_s = time.perf_counter() - began
             print(f"start-up {started_s:.1f} s; /info/ {statistics.median(info_ms(url)):.0f} ms (median)")
             expected = {}
             for name in STUDIES:
@@ -121,9 +105,6 @@ def main() -> None:
                 tasks = [clients.submit(work, url, folder, expected, until, seed) for seed in range(CLIENTS)]
             total = sum((task.result() for task in tasks), Counter())
             print(f"{CLIENTS} clients: {dict(total)}")
-        finally:
-            process.terminate()
-            process.wait(30)
 
 
 if __name__ == "__main__":
