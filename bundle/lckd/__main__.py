@@ -91,6 +91,7 @@ def evaluate(
     weights: str | None = None,
     device: str = "auto",
     precision: str = "auto",
+    flips: bool = False,
     postprocessing: bool = True,
 ) -> None:
     """Dice and HD95 of the 15 subsets on labelled studies: JSON, CSV, Markdown table and heat map.
@@ -101,15 +102,22 @@ def evaluate(
         weights: other weights than the shipped ones.
         device: auto, cpu, cuda, cuda:1 or mps.
         precision: auto, fp32, bf16 or fp16.
+        flips: as in segmentation.
         postprocessing: as in segmentation; --nopostprocessing scores the thresholded probabilities.
     """
     from lckd.datalist import find_studies
+    from lckd.inferer import StudyInferer
     from lckd.postprocessing import NO_POSTPROCESSING
     from lckd.segmentation import Segmenter
     from lckd.subset_evaluation import SubsetEvaluation
 
-    rules = None if postprocessing else NO_POSTPROCESSING
-    segmenter = Segmenter(weights=weights, device=device, precision=precision, postprocessing=rules)
+    segmenter = Segmenter(
+        weights=weights,
+        device=device,
+        precision=precision,
+        inferer=StudyInferer(flips=flips),
+        postprocessing=None if postprocessing else NO_POSTPROCESSING,
+    )
     SubsetEvaluation(segmenter, output).run(find_studies(studies))
 
 

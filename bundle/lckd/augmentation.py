@@ -1,12 +1,14 @@
 """Random changes of a preprocessed study in training that MONAI does not have."""
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from monai.config import KeysCollection
 from monai.transforms import MapTransform, NormalizeIntensity, RandBiasField, RandomizableTransform
+from monai.transforms.utils import distance_transform_edt, generate_spatial_bounding_box
 from monai.utils import convert_to_tensor
 from torch import Tensor
 
@@ -66,6 +68,76 @@ class RandHealthyHemisphered(RandomizableTransform, MapTransform):
         healthy = image[:, source] * (inside | ~ill)[None, :, None, None]
         item[self.image] = NormalizeIntensity(nonzero=True, channel_wise=True)(healthy)
         item[self.label] = torch.zeros_like(label)
+        return item
+
+
+class RandTransplantedTumour(RandomizableTransform, MapTransform):
+    """Puts another study's tumour into the brain, all sequences together, near the place where it grew.
+
+    A carved mixture of two studies (CarveMix, Zhang et al. 2021): what lies within some voxels of the other tumour is
+    blended in, fading out with the distance from it. The brains' boxes are laid on each other, the tumour mirrored now
+    and then, and moved a little. The brain's own tumour stays where the new one leaves it.
+
+    Args:
+        donors: preprocessed, labelled studies, as the dataset's own.
+        prob: of the change.
+        margin: fewest and most voxels over which the surroundings of a tumour fade out.
+        shift: most voxels that it is moved along each axis.
+        inside: share of the tumour that has to lie in the brain; else the brain stays as it is.
+        image: key of the preprocessed sequences ``(4, X, Y, Z)`` in RAS.
+        label: key of the label map ``(1, X, Y, Z)``.
+        availability: key of the sequences that a study has ``(4,)``.
+    """
+
+    def __init__(
+        self,
+        donors: Sequence[Mapping[str, Any]],
+        prob: float = 0.5,
+        margin: tuple[int, int] = (3, 10),
+        shift: int = 8,
+        inside: float = 0.8,
+        image: str = "image",
+        label: str = "label",
+        availability: str = "availability",
+    ) -> None:
+        MapTransform.__init__(self, [image, label])
+        RandomizableTransform.__init__(self, prob)
+        self.donors, self.margin, self.shift, self.inside = donors, margin, shift, inside
+        self.image, self.label, self.availability = image, label, availability
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Change ``data`` or leave it."""
+        item = dict(data)
+        self.randomize(None)
+        if not self._do_transform:
+            return item
+        donor = self.donors[int(self.R.randint(len(self.donors)))]
+        mirrored, margin = self.R.random() < 0.5, int(self.R.randint(self.margin[0], self.margin[1] + 1))
+        moved = self.R.randint(-self.shift, self.shift + 1, 3)
+        if not donor[self.label].any() or (item[self.availability] & ~donor[self.availability]).any():
+            return item
+        image, label, given, tumour = (
+            convert_to_tensor(study[key], track_meta=False)
+            for study in (item, donor)
+            for key in (self.image, self.label)
+        )
+        if mirrored:
+            given, tumour = given.flip(1), tumour.flip(1)
+        to_host = _middle(image) - _middle(given) + moved
+        place = _overlap(tumour, label, to_host, margin)
+        if place is None:
+            return item
+        there, here = place
+        brain = (image[here] != 0).any(0) & (given[there] != 0).any(0)
+        ill = (tumour[there][0] != 0) & brain
+        if ill.sum() < self.inside * (tumour != 0).sum():
+            return item
+        distance = torch.as_tensor(distance_transform_edt(~ill))
+        weight = (1 - distance / margin).clamp(0, 1) * brain
+        image, label = image.clone(), label.clone()
+        image[here] += weight * (given[there] - image[here])
+        label[here] = torch.where(ill, tumour[there], label[here])
+        item[self.image], item[self.label] = image, label
         return item
 
 
@@ -164,3 +236,25 @@ def _mirror_indices(doubled: int, size: int) -> tuple[Tensor, Tensor]:
     mirrored = doubled - torch.arange(size)
     inside = (mirrored >= 0) & (mirrored < size)
     return mirrored.clamp(0, size - 1), inside
+
+
+def _middle(image: Tensor) -> np.ndarray:
+    """The voxel in the middle of the brain's box in ``image`` ``(C, X, Y, Z)``."""
+    low, high = generate_spatial_bounding_box(image, lambda voxels: voxels != 0)
+    return (np.asarray(low) + np.asarray(high)) // 2
+
+
+def _overlap(
+    tumour: Tensor, label: Tensor, moved: np.ndarray, margin: int
+) -> tuple[tuple[slice, ...], tuple[slice, ...]] | None:
+    """Where ``tumour`` and its margin lie in its own grid and, moved, in that of ``label``; None if outside of it."""
+    low, high = generate_spatial_bounding_box(tumour, lambda voxels: voxels != 0, margin=margin, allow_smaller=True)
+    start = np.maximum(low, -moved)
+    stop = np.minimum(high, np.asarray(label.shape[1:]) - moved)
+    if (stop <= start).any():
+        return None
+    there, here = (
+        (slice(None), *(slice(int(a), int(b)) for a, b in zip(start + offset, stop + offset, strict=True)))
+        for offset in (np.zeros(3, int), moved)
+    )
+    return there, here

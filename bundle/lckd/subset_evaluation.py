@@ -95,11 +95,17 @@ class SubsetEvaluation:
             yield subset, self.segmenter.on_original_grid(logits, image)
 
     def _logits(self, image: MetaTensor, availability: Tensor) -> Iterator[tuple[tuple[str, ...], Tensor]]:
-        device, dtype = self.segmenter.device, self.segmenter.dtype
+        device, dtype, network = self.segmenter.device, self.segmenter.dtype, self.segmenter.network
         padded, inside = pad(image.as_tensor()[None].to(device), self.segmenter.inferer.divisor)
         available = {name for name, has in zip(SEQUENCES, availability.tolist(), strict=True) if has}
         with torch.inference_mode(), torch.autocast(device.type, dtype, dtype != torch.float32):
-            features = encode_study(self.segmenter.network, padded, availability[None].to(device))
+            features = encode_study(network, padded, availability[None].to(device))
+            mirrored = None
+            if self.segmenter.inferer.flips:
+                mirrored = encode_study(network, padded.flip(2), availability[None].to(device))
             for subset in self.subsets:
                 if available.issuperset(subset):
-                    yield subset, decode_subset(self.segmenter.network, features, subset)[inside][0].float().cpu()
+                    logits = decode_subset(network, features, subset)
+                    if mirrored is not None:
+                        logits = (logits + decode_subset(network, mirrored, subset).flip(2)) / 2
+                    yield subset, logits[inside][0].float().cpu()
