@@ -132,7 +132,7 @@ class RandTransplantedTumour(RandomizableTransform, MapTransform):
         ill = (tumour[there][0] != 0) & brain
         if ill.sum() < self.inside * (tumour != 0).sum():
             return item
-        distance = torch.as_tensor(distance_transform_edt(~ill))
+        distance = torch.as_tensor(distance_transform_edt(~ill[None]))[0]
         weight = (1 - distance / margin).clamp(0, 1) * brain
         image, label = image.clone(), label.clone()
         image[here] += weight * (given[there] - image[here])

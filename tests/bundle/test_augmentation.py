@@ -3,7 +3,13 @@ import pytest
 import torch
 from monai.data import MetaTensor
 
-from lckd.augmentation import RandCoilSensitivityd, RandHealthyHemisphered, RandThickSlicesd, midline
+from lckd.augmentation import (
+    RandCoilSensitivityd,
+    RandHealthyHemisphered,
+    RandThickSlicesd,
+    RandTransplantedTumour,
+    midline,
+)
 from lckd.loading import LoadStudy
 from lckd.simulation import write_study
 from lckd.transforms import preprocessing
@@ -79,6 +85,70 @@ class TestHealthyHemisphere:
         with_affine = {key: MetaTensor(value, affine=torch.eye(4) * 2) for key, value in study.items()}
         changed = RandHealthyHemisphered(prob=1.0)(with_affine)
         assert all(float(changed[key].affine[0, 0]) == 2 for key in changed)
+
+
+class TestTransplantedTumour:
+    @pytest.fixture
+    def donor(self) -> dict:
+        """A brain of twos, tens in its tumour, at another place of a larger grid."""
+        image, label = torch.zeros(4, 44, 40, 36), torch.zeros(1, 44, 40, 36)
+        image[:, 4:36, 4:36, 4:36] = 2
+        image[:, 8:14, 16:24, 16:24], label[:, 8:14, 16:24, 16:24] = 10, 4
+        return {"image": image, "label": label, "availability": torch.ones(4, dtype=torch.bool)}
+
+    @pytest.fixture
+    def host(self) -> dict:
+        """A healthy brain of ones."""
+        image = torch.zeros(4, 36, 36, 36)
+        image[:, 2:34, 2:34, 2:34] = 1
+        label = torch.zeros(1, 36, 36, 36)
+        return {"image": image, "label": label, "availability": torch.ones(4, dtype=torch.bool)}
+
+    @staticmethod
+    def _changed(host, donor, seed=0, **settings) -> dict:
+        transplant = RandTransplantedTumour([donor], prob=1.0, **settings)
+        return transplant.set_random_state(seed)(host)
+
+    def test_the_whole_tumour_comes_with_its_labels_in_all_sequences(self, host, donor):
+        changed = self._changed(host, donor, shift=0)
+        assert changed["label"].sum() == donor["label"].sum()
+        assert (changed["image"][changed["label"].expand(4, -1, -1, -1) == 4] == 10).all()
+
+    def test_it_lies_where_it_lay_in_its_own_brain_or_that_s_mirror_image(self, host, donor):
+        places = {
+            int(torch.nonzero(self._changed(host, donor, seed, shift=0)["label"][0])[:, 0].min()) for seed in range(8)
+        }
+        assert places == {6, 24}  # 4 voxels from the brain's border, on either side
+
+    def test_surroundings_fade_out(self, host, donor):
+        changed = self._changed(host, donor, margin=(4, 4), shift=0)
+        line = changed["image"][0, :, 18, 18][2:34]
+        assert {1.0, 1.25, 1.5, 1.75, 10.0} == set(line.tolist())
+
+    def test_outside_the_brain_nothing_changes(self, host, donor):
+        for seed in range(8):
+            changed = self._changed(host, donor, seed, shift=14, inside=0.0)
+            outside = host["image"][:1] == 0
+            assert not changed["image"][outside.expand(4, -1, -1, -1)].any() and not changed["label"][outside].any()
+
+    def test_a_tumour_that_would_be_cut_off_is_not_taken(self, host, donor):
+        small = torch.where(torch.arange(36)[None, :, None, None] // 9 % 3 == 0, 0, host["image"])
+        assert self._changed(host | {"image": small}, donor, inside=1.0)["image"] is small
+
+    def test_a_donor_that_lacks_a_sequence_gives_nothing(self, host, donor):
+        lacking = donor | {"availability": torch.tensor([True, False, True, True])}
+        assert self._changed(host, lacking)["image"] is host["image"]
+        without = host | {"availability": lacking["availability"]}
+        assert self._changed(without, lacking)["label"].any()
+
+    def test_a_healthy_donor_gives_nothing(self, host, donor):
+        assert self._changed(host, donor | {"label": torch.zeros_like(donor["label"])})["image"] is host["image"]
+
+    def test_neither_study_is_changed_itself(self, host, donor):
+        before = [study[key].clone() for study in (host, donor) for key in ("image", "label")]
+        self._changed(host, donor)
+        after = [study[key] for study in (host, donor) for key in ("image", "label")]
+        assert all(torch.equal(a, b) for a, b in zip(before, after, strict=True))
 
 
 class TestCoilSensitivity:
