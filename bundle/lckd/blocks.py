@@ -72,9 +72,41 @@ class SequenceNorm(nn.Module):
         return F.instance_norm(features) * weight + bias
 
 
-def convolution(inputs: int, outputs: int, kernel: int = 3, stride: int = 1) -> nn.Conv3d:
+class Conv(nn.Conv3d):
+    """torch's convolution; without a gradient on a processor always oneDNN's.
+
+    torch takes another implementation for small images and single precision, several times as slow for 1x1x1 kernels
+    and twice for the deepest scale.
+    """
+
+    def forward(self, features: Tensor) -> Tensor:
+        """``(N, C, D, H, W)`` to what the convolution makes of it."""
+        if not torch.jit.is_scripting():  # noqa: SIM102 - TorchScript leaves out what stands under this alone
+            if _computes_plainly(features):
+                padding, stride, dilation = (list(sides) for sides in (self.padding, self.stride, self.dilation))
+                return torch.ops.aten.mkldnn_convolution(
+                    features, self.weight, self.bias, padding, stride, dilation, self.groups
+                )
+        return self._conv_forward(features, self.weight, self.bias)
+
+
+@torch.jit.unused
+def _computes_plainly(features: Tensor) -> bool:
+    """Whether nothing but a result is asked for: no gradient, no other precision, no graph of the network."""
+    return (
+        features.device.type == "cpu"
+        and features.dtype == torch.float32
+        and torch.backends.mkldnn.is_available()
+        and not torch.is_grad_enabled()
+        and not torch.is_autocast_enabled("cpu")
+        and not torch.jit.is_tracing()
+        and not torch.compiler.is_compiling()
+    )
+
+
+def convolution(inputs: int, outputs: int, kernel: int = 3, stride: int = 1) -> Conv:
     """A convolution that keeps the size (up to its stride); a norm follows, so it has no bias."""
-    return nn.Conv3d(inputs, outputs, kernel, stride, padding=kernel // 2, bias=False)
+    return Conv(inputs, outputs, kernel, stride, padding=kernel // 2, bias=False)
 
 
 class EncoderBlock(nn.Module):

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lckd.blocks import DecoderBlock, InstanceNorm, activate, depth_to_space
+from lckd.blocks import Conv, DecoderBlock, InstanceNorm, activate, depth_to_space
 from lckd.filling import fuse
 from lckd.sequences import REGIONS, SEQUENCES
 
@@ -22,7 +22,7 @@ class DecoderLevel(nn.Module):
     def __init__(self, width: int, deeper: int | None, blocks: int) -> None:
         super().__init__()
         self.fusion = nn.Conv3d(len(SEQUENCES) * width, width, 1)
-        self.up = nn.Identity() if deeper is None else nn.Conv3d(deeper, width, 1)
+        self.up = nn.Identity() if deeper is None else Conv(deeper, width, 1)
         self.norm = InstanceNorm(width)
         self.stage = nn.Sequential(*(DecoderBlock(width) for _ in range(blocks)))
 
@@ -55,7 +55,7 @@ class Decoder(nn.Module):
         self.levels = nn.ModuleList(
             DecoderLevel(*level) for level in reversed(list(zip(widths, deeper, blocks, strict=True)))
         )
-        self.head = nn.Conv3d(widths[0], len(REGIONS) * (1 if full_resolution else 8), 1)
+        self.head = Conv(widths[0], len(REGIONS) * (1 if full_resolution else 8), 1)
         self.side_heads = nn.ModuleList(nn.Conv3d(width, len(REGIONS), 1) for width in widths[1:-1])
 
     def forward(self, features: list[Tensor], availability: Tensor) -> list[Tensor]:
