@@ -1,4 +1,5 @@
 import csv
+import hashlib
 import json
 import os
 import signal
@@ -93,6 +94,19 @@ def test_an_override_takes_a_series_out(export, tmp_path):
     assert (used[export.series_uids["flair"]], used[export.series_uids["t2"]]) == ("False", "True")
 
 
+def test_a_sites_own_words_are_used_and_recorded(small_study, tmp_path):
+    names = {"flair": "Protokoll A7", "t2": "Protokoll B"}
+    export = small_export(small_study, tmp_path / "export", sequences=("flair", "t2"), descriptions=names)
+    assert run(export.folder, "--dry-run") == 3
+    rules, out = tmp_path / "ours.yaml", tmp_path / "out"
+    rules.write_text("flair: [protokoll a7]\nt2: [protokoll b]\n")
+    assert run(export.folder, "--dry-run", "--rules", rules) == 0
+    assert run(export.folder, "--output", out, "--rules", rules, "--rtstruct") == 0
+    assert json.loads((out / "summary.json").read_text())[0]["used"] == "flair+t2"
+    manifest = json.loads((out / export.study_uid / "manifest.json").read_text())
+    assert manifest["site_rules"] == {"file": "ours.yaml", "sha256": hashlib.sha256(rules.read_bytes()).hexdigest()}
+
+
 def test_review_has_an_exit_code_and_a_reason_of_its_own(small_study, tmp_path, capsys):
     export = small_export(small_study, tmp_path / "export", sequences=("t1",), contrast_tags="missing")
     assert run(export.folder, "--dry-run") == 3
@@ -154,6 +168,8 @@ def test_no_process_of_a_run_connects_to_anything(export, tmp_path):
         (["--output", "OUT", "--mask", "nowhere.nii.gz"], "--mask nowhere.nii.gz does not exist"),
         (["--output", "OUT", "--device", "tpu"], "unknown device 'tpu'"),
         (["--output", "OUT", "--override", "nowhere.yaml"], "overrides nowhere.yaml cannot be read"),
+        (["--output", "OUT", "--rules", "nowhere.yaml"], "rules nowhere.yaml cannot be read"),
+        (["--output", "OUT", "--rtstruct=perhaps"], "--rtstruct is perhaps; accepted are True and False"),
         (["--output", "OUT", "--send", "pacs"], "accepted is HOST:PORT/AET"),
         (["--output", "OUT", "--stow", "pacs"], "accepted is http"),
         (["--dry-run", "--send", "pacs:104/A"], "--dry-run makes nothing to send"),
@@ -217,7 +233,7 @@ def test_round_trip_through_a_real_pacs(small_study, tmp_path):
         (tmp_path / "fetched").mkdir()
         for number, dataset in enumerate(client.retrieve_study(export.study_uid)):
             dataset.save_as(tmp_path / "fetched" / f"{number}.dcm", enforce_file_format=True)
-        to = ["--send", f"127.0.0.1:{pacs.dicom}/ARCHIVE"]
+        to = ["--rtstruct", "--send", f"127.0.0.1:{pacs.dicom}/ARCHIVE"]
         to += ["--stow", f"http://reader:word@127.0.0.1:{pacs.http}/dicom-web"]
         assert run(tmp_path / "fetched", "--output", tmp_path / "out", "--weights", loud_weights(tmp_path), *to) == 0
 
@@ -227,6 +243,7 @@ def test_round_trip_through_a_real_pacs(small_study, tmp_path):
         sent = dcmread(tmp_path / "out" / export.study_uid / "seg.dcm")
         assert (seg.SOPInstanceUID, seg.PixelData) == (sent.SOPInstanceUID, sent.PixelData)
         assert seg.ReferencedSeriesSequence[0].SeriesInstanceUID == export.series_uids["t1ce"]
+        assert len(client.search_for_series(export.study_uid, search_filters={"Modality": "RTSTRUCT"})) == 1
     finally:
         pacs.stop()
 

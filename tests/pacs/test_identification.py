@@ -1,9 +1,12 @@
+import contextlib
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import series_corpus
+import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from series_corpus import FIRST, HELD_OUT, SECOND_HELD_OUT, built, confusion, exam, outcomes, s
@@ -16,6 +19,7 @@ from lckd.pacs.identification import identify
 from lckd.pacs.overrides import check_overrides, read_overrides
 from lckd.pacs.rules import RULES, evidence, facts_of, normalized, read_rules
 from lckd.pacs.series_table import COLUMNS, rows, shown, write_table
+from lckd.pacs.site_words import read_site_words
 from lckd.pacs.study import Study, build_study
 
 CORPUS = (*FIRST, *HELD_OUT, *SECOND_HELD_OUT, *CORPUS_C, *CORPUS_D)
@@ -413,6 +417,133 @@ class TestTable:
 
     def test_the_terminal_shows_what_was_chosen_first(self):
         assert "t2" in shown(decided(s("localizer", "loc"), s("t2", "t2tse"))).splitlines()[2]
+
+
+class TestAngioFlag:
+    @pytest.mark.parametrize("technique", ["tof", "t1flash", "vibe"])
+    @pytest.mark.parametrize("description", ["Hals-Kopf Gefaesse", "3D", "t1 circle of Willis"])
+    def test_an_angiography_is_never_a_t1(self, description, technique):
+        found = decided(s(description, technique, AngioFlag="Y"), s("t1 nativ", "t1se"), s("t1 KM", "t1se"))
+        assert found.decisions[0].sequence is None
+        assert found.decisions[0].why_not == "angiography or flow: AngioFlag has Y"
+        assert found.review == ()
+
+    def test_with_contrast_it_is_no_t1ce(self):
+        flagged = s("t1 vibe KM", "vibe", AngioFlag="Y", tag="Gadovist")
+        found = decided(s("t1 nativ", "vibe"), flagged, s("t2", "t2tse"))
+        assert "t1ce" not in found.chosen
+
+    def test_where_the_study_has_no_other_it_is_a_question(self):
+        found = decided(s("t1_mprage_sag nativ", "mprage", AngioFlag="Y"), s("t2", "t2tse"))
+        assert "t1" not in found.chosen
+        assert "T1 was not found" in found.review[0]
+
+    def test_no_flag_changes_nothing(self):
+        assert list(decided(s("t1 nativ", "t1se", AngioFlag="N"), s("t2", "t2tse")).chosen) == ["t1", "t2"]
+
+
+class TestSiteWords:
+    @staticmethod
+    def said(tmp_path, content, *series):
+        (tmp_path / "ours.yaml").write_text(content, encoding="utf-8")
+        words = read_site_words(tmp_path / "ours.yaml").meanings
+        found, _ = built(exam("test", "siemens", *series))
+        return identify(found, replace(read_rules(), site_words=words))
+
+    def test_names_that_no_rule_knows(self, tmp_path):
+        content = "flair: [Protokoll 7]\nt2: [Protokoll 8]\nt1: [Protokoll 9a]\nt1ce: [Protokoll 9b]"
+        names = {"7": "flair2d", "8": "t2tse", "9a": "t1se", "9b": "t1se"}
+        series = [s(f"Protokoll_{name} tra", technique) for name, technique in names.items()]
+        assert decided(*series).review
+        found = self.said(tmp_path, content, *series)
+        assert {name: stack.description for name, stack in found.chosen.items()} == {
+            "flair": "Protokoll_7 tra",
+            "t1": "Protokoll_9a tra",
+            "t1ce": "Protokoll_9b tra",
+            "t2": "Protokoll_8 tra",
+        }
+        assert found.review == ()
+        assert "the site's rules say that 'protokoll 7' means flair" in found.decisions[0].reasons
+
+    def test_they_win_over_our_words(self, tmp_path):
+        series = s("Gliom perf T2", "t2tse"), s("flair", "flair2d")
+        assert "t2" not in decided(*series).chosen
+        assert "t2" in self.said(tmp_path, "t2: [gliom perf t2]", *series).chosen
+
+    @pytest.mark.parametrize("technique", ["dwi", "t2star", "flair2d"])
+    def test_they_do_not_win_over_tags_and_physics(self, tmp_path, technique):
+        found = self.said(tmp_path, "t1: [hirn]", s("Hirn", technique), s("flair", "flair2d"))
+        assert "t1" not in found.chosen or found.review
+
+    def test_the_rest_of_a_name_still_counts(self, tmp_path):
+        found = self.said(tmp_path, "t2: [hirn]", s("Hirn ADC", "t2tse"), s("t2", "t2tse"))
+        assert found.decisions[0].why_not.startswith("diffusion")
+
+    def test_the_longest_word_counts(self, tmp_path):
+        found = self.said(tmp_path, "t1: [hirn]\nt1ce: [hirn spritze]", s("Hirn", "t1se"), s("Hirn Spritze", "t1se"))
+        assert [decision.sequence for decision in found.decisions] == ["t1", "t1ce"]
+        assert found.review == ()
+
+    def test_a_t1_whose_name_goes_on_to_speak_of_contrast_is_a_question(self, tmp_path):
+        assert self.said(tmp_path, "t1: [hirn]", s("Hirn Gado", "t1se")).review
+
+    def test_a_name_used_with_and_without_contrast(self, tmp_path):
+        content = "t1_or_t1ce: [hirn]\nwith_contrast: [spritze]\nwithout_contrast: [leer]"
+        found = self.said(tmp_path, content, s("Hirn leer", "t1se"), s("Hirn Spritze", "t1se"))
+        assert [decision.sequence for decision in found.decisions] == ["t1", "t1ce"]
+        assert found.review == ()
+
+    def test_what_is_to_be_ignored_is_not_asked_about(self, tmp_path):
+        series = s("t2_tse planung", "t2tse"), s("flair", "flair2d")
+        found = self.said(tmp_path, "ignore: [planung]", *series)
+        assert found.decisions[0].why_not.startswith("left out by the site's rules")
+        assert found.review == ()
+
+    def test_a_known_word_says_nothing(self, tmp_path):
+        part = s("t2 wibble tse", "t2tse", slices=12), s("flair", "flair2d", slices=12)
+        assert decided(*part).review
+        assert self.said(tmp_path, "known: [Wibble]", *part).review == ()
+
+    def test_words_are_whole(self, tmp_path):
+        assert "t2" in self.said(tmp_path, "ignore: [plan]", s("t2 planung", "t2tse")).chosen
+
+    @pytest.mark.parametrize(
+        ("content", "message"),
+        [
+            ("flare: [a]", "have the key 'flare'; accepted are flair, t1, t1ce"),
+            ("flair: a", "have a single value under 'flair'; accepted is a list"),
+            ("flair: [[a]]", "have a list in the list under 'flair'; accepted are words"),
+            ("flair: ['hirn.*']", "'hirn.*' under 'flair', which looks like a regular expression"),
+            ("flair: ['(a|b)+']", "looks like a regular expression"),
+            ("flair: ['---']", "accepted are words with a letter or digit"),
+            ("flair: [Hirn A]\nt2: [hirn_a]", "name 'hirn_a' under 'flair' and 't2'; keep one"),
+            ("flair: [a]\nflair: [b]", "'flair' is there twice"),
+            ("[a, b]", "hold no mapping but a list"),
+            ("", "hold no mapping but a single value"),
+            ("flair: [a", "cannot be read"),
+            ("!!python/object/apply:os.system [ls]", "hold no mapping but a list"),
+            ("[" * 5000, "cannot be read"),
+            ("known: [no, 123, null]", None),
+        ],
+        ids=lambda value: str(value)[:20],
+    )
+    def test_a_file_is_checked(self, tmp_path, content, message):
+        (tmp_path / "ours.yaml").write_text(content)
+        if message is None:
+            assert set(read_site_words(tmp_path / "ours.yaml").meanings) == {"no", "123", "null"}
+            return
+        with pytest.raises(StudyError) as caught:
+            read_site_words(tmp_path / "ours.yaml")
+        assert message in str(caught.value) and str(caught.value).startswith(f"rules {tmp_path / 'ours.yaml'} ")
+
+    @given(st.dictionaries(st.text(max_size=12), st.lists(st.text(max_size=30), max_size=4), max_size=4))
+    @settings(max_examples=60, deadline=None)
+    def test_no_file_breaks_it(self, tmp_path_factory, content):
+        file = tmp_path_factory.mktemp("site") / "ours.yaml"
+        file.write_text(yaml.safe_dump(content, allow_unicode=True), encoding="utf-8")
+        with contextlib.suppress(StudyError):
+            rules = replace(read_rules(), site_words=read_site_words(file).meanings)
+            assert identify(built(exam("test", "ge", s("t1", "t1se")))[0], rules)
 
 
 class TestRules:

@@ -150,6 +150,17 @@ def test_what_was_finished_earlier_is_sent_too(tmp_path):
     assert sent == [tmp_path / "seg.dcm"] * 2
 
 
+def test_what_is_there_is_sent_though_something_else_failed(tmp_path):
+    (tmp_path / "seg.dcm").write_bytes(b"")
+    (tmp_path / "both").mkdir()
+    for name in ("seg.dcm", "rtstruct.dcm"):
+        (tmp_path / "both" / name).write_bytes(b"")
+    sent = []
+    outcomes = [Outcome("1", "incomplete", folder=tmp_path), Outcome("2", "done", folder=tmp_path / "both")]
+    assert send_results(outcomes, [sent.append]) == {"1": "sent", "2": "sent"}
+    assert [file.relative_to(tmp_path).as_posix() for file in sent] == ["seg.dcm", "both/seg.dcm", "both/rtstruct.dcm"]
+
+
 def test_an_unknown_device_is_told_before_processes_start(studies, tmp_path):
     with open_export(studies[0], progress=False) as export, pytest.raises(StudyError, match="unknown device 'tpu'"):
         run(export, settings(tmp_path, device="tpu", jobs=2))

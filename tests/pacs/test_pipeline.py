@@ -8,10 +8,11 @@ from study_fixtures import edit_series, identified, process, series_files, small
 
 from lckd.images import write_image
 from lckd.pacs import pipeline
+from lckd.pacs.dicom_rtstruct import read_rtstruct
 from lckd.pacs.dicom_seg import read_dicom_seg
 from lckd.pacs.study_folder import safe_name
 from lckd.segmentation import Segmenter
-from lckd.sequences import SEQUENCES
+from lckd.sequences import REGION_LABELS, REGION_NAMES, SEQUENCES
 
 FILES = {"manifest.json", "preview.png", "report.html", "report.json", "seg.dcm", "segmentation.nii.gz"}
 
@@ -214,28 +215,62 @@ def test_a_failing_seg_loses_nothing_else(segmenter, small_study, tmp_path, monk
     assert process(segmenter, export.folder, tmp_path / "out").state == "done"
 
 
+def test_contours_for_radiotherapy_on_request(segmenter, small_study, tmp_path):
+    export = copied(small_study, tmp_path, sequences=("t1ce",))
+    outcome = process(segmenter, export.folder, tmp_path / "out", rtstruct=True)
+    assert outcome.state == "done"
+    assert outcome.report["rtstruct"]["file"] == "rtstruct.dcm"
+    label_map = np.asarray(nib.load(outcome.folder / "segmentation.nii.gz").dataobj)
+    stack = identified(export.folder).chosen["t1ce"]
+    masks = read_rtstruct(outcome.folder / "rtstruct.dcm", stack)
+    for region, labels in REGION_LABELS.items():
+        assert masks[REGION_NAMES[region]].sum() == np.isin(label_map, labels).sum()
+    assert "rtstruct.dcm" in (outcome.folder / "report.html").read_text()
+    assert json.loads((outcome.folder / "manifest.json").read_text())["options"]["rtstruct"] is True
+    without = process(segmenter, export.folder, tmp_path / "out")
+    assert without.state == "done"
+    assert not (without.folder / "rtstruct.dcm").exists()
+
+
+def test_a_failing_rtstruct_loses_nothing_else(segmenter, small_study, tmp_path, monkeypatch):
+    export = copied(small_study, tmp_path, sequences=("flair",))
+
+    def broken(*args, **kwargs):
+        raise KeyError("Doe^Jane")
+
+    monkeypatch.setattr(pipeline, "write_rtstruct", broken)
+    outcome = process(segmenter, export.folder, tmp_path / "out", rtstruct=True)
+    assert (outcome.state, outcome.step) == ("incomplete", "RTSTRUCT")
+    assert {file.name for file in outcome.folder.iterdir()} == FILES | {f"{export.study_uid}_flair.nii.gz"}
+    assert outcome.report["warnings"][0].startswith("no RTSTRUCT was written: unexpected KeyError")
+    assert "Doe" not in "".join(file.read_text() for file in outcome.folder.glob("*.json"))
+    monkeypatch.undo()
+    assert process(segmenter, export.folder, tmp_path / "out", rtstruct=True).state == "done"
+
+
 def test_an_empty_result_has_no_seg_but_is_done(segmenter, small_study, tmp_path, monkeypatch):
     export = copied(small_study, tmp_path, sequences=("flair",))
     original = Segmenter.on_original_grid
     monkeypatch.setattr(Segmenter, "on_original_grid", lambda *args: original(*args) * 0)
-    outcome = process(segmenter, export.folder, tmp_path / "out")
+    outcome = process(segmenter, export.folder, tmp_path / "out", rtstruct=True)
     assert outcome.state == "done"
-    assert not (outcome.folder / "seg.dcm").exists()
+    assert not list(outcome.folder.glob("*.dcm"))
     assert outcome.report["dicom_seg"]["not_detected"] == ["necrotic core", "oedema", "enhancing tumour"]
 
 
-def test_no_result_but_the_seg_names_the_patient(segmenter, small_study, tmp_path):
+def test_no_result_but_those_for_a_pacs_names_the_patient(segmenter, small_study, tmp_path):
     export = copied(small_study, tmp_path, sequences=("flair", "t1ce"))
     secrets = {"PatientName": "Zzyzx^Quentin", "PatientID": "ID987654", "PatientBirthDate": "19610213"}
     secrets |= {"AccessionNumber": "ACC4711", "ReferringPhysicianName": "Xylander^R"}
     for name in ("flair", "t1ce"):
         edit_series(export, name, lambda dataset: [setattr(dataset, *pair) for pair in secrets.items()])
-    outcome = process(segmenter, export.folder, tmp_path / "out")
-    assert str(dcmread(outcome.folder / "seg.dcm").PatientName) == "Zzyzx^Quentin"
+    outcome = process(segmenter, export.folder, tmp_path / "out", rtstruct=True)
+    for name in ("seg.dcm", "rtstruct.dcm"):
+        assert str(dcmread(outcome.folder / name).PatientName) == "Zzyzx^Quentin"
     for file in outcome.folder.iterdir():
         content = nib.load(file).header.binaryblock if file.name.endswith(".gz") else file.read_bytes()
         found = [secret for secret in secrets.values() if secret.encode() in content]
-        assert file.name == "seg.dcm" or not found
+        assert file.suffix == ".dcm" or not found
 
 
 @pytest.mark.parametrize("uid", ["../../etc", "1.2.3/4", "", ".", "1" * 80, "1.2\n3", "DOE^JOHN"])

@@ -6,6 +6,7 @@ from orthanc_process import Orthanc, free_port
 from pydicom import dcmread
 
 from lckd.errors import StudyError
+from lckd.pacs.dicom_rtstruct import write_rtstruct
 from lckd.pacs.dicom_seg import write_dicom_seg
 from lckd.pacs.sending import Peer, parse_peer, send_all, store_to, stow_to
 
@@ -17,6 +18,15 @@ def seg(tmp_path_factory) -> Path:
     stack = write_stack(folder / "source", image)
     label_map = (volume(image.affine, SHAPE).array % 4).astype("uint8")
     return write_dicom_seg(label_map, image.affine, stack, folder / "seg.dcm").path
+
+
+@pytest.fixture(scope="module")
+def rtstruct(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("contours")
+    image = volume(affine_of((1, 0, 0), (0, 1, 0)))
+    label_map = (image.array % 4).astype("uint8")
+    stack = write_stack(folder / "source", image)
+    return write_rtstruct(label_map, image.affine, stack, folder / "rtstruct.dcm").path
 
 
 @pytest.fixture(scope="module")
@@ -41,6 +51,13 @@ def test_stow_to_a_real_pacs_and_back_bit_by_bit(orthanc, seg, tmp_path):
     assert back.SegmentSequence == sent.SegmentSequence
 
 
+def test_contours_are_stored_beside(orthanc, rtstruct):
+    pytest.importorskip("pynetdicom", reason="pynetdicom is not installed (pip install 'lckd[send]')")
+    store_to(parse_peer(f"127.0.0.1:{orthanc.empty().dicom}/ARCHIVE"))(rtstruct)
+    stow_to(f"http://reader:word@127.0.0.1:{orthanc.http}/dicom-web")(rtstruct)
+    assert [series["MainDicomTags"]["Modality"] for series in orthanc.series()] == ["RTSTRUCT"]
+
+
 def test_a_wrong_password_is_a_sentence_without_it(orthanc, seg):
     with pytest.raises(StudyError, match="answers 401") as caught:
         stow_to(f"http://reader:geheim@127.0.0.1:{orthanc.http}/dicom-web")(seg)
@@ -59,7 +76,7 @@ def test_a_peer_that_does_not_answer(seg):
 @pytest.mark.parametrize(
     ("fault", "sentence"),
     [
-        ("takes no segmentations", "does not take DICOM SEG"),
+        ("takes no segmentations", "does not take Segmentation Storage"),
         ("knows another title", "rejects us"),
         ("is full", "refused the file .status 0xa700"),
     ],
@@ -115,5 +132,6 @@ def test_one_failure_stops_nothing(tmp_path):
             raise StudyError("refused")
         sent.append(file.name)
 
-    assert send_all({"1": tmp_path / "a", "2": tmp_path / "b"}, [send]) == {"1": "refused", "2": "sent"}
-    assert sent == ["b"]
+    files = {"1": [tmp_path / "a"], "2": [tmp_path / "b", tmp_path / "c"]}
+    assert send_all(files, [send]) == {"1": "refused", "2": "sent"}
+    assert sent == ["b", "c"]

@@ -18,11 +18,12 @@ from tqdm import tqdm
 from lckd.errors import StudyError
 from lckd.pacs.identification import Identification, identify
 from lckd.pacs.overrides import Overrides
-from lckd.pacs.pipeline import SEG_FILE, Options, Outcome, State, Steps, StudyPipeline, attempted
+from lckd.pacs.pipeline import DICOM_FILES, Options, Outcome, State, Steps, StudyPipeline, attempted
 from lckd.pacs.reading import Export, quiet
 from lckd.pacs.rules import Rules, read_rules
 from lckd.pacs.sending import Send, send_all
 from lckd.pacs.series_table import printable, rows, shown, write_table
+from lckd.pacs.site_words import SiteWords
 from lckd.report import summary_line
 from lckd.segmentation import Segmenter
 from lckd.sequences import REGIONS, SEQUENCES, subset_name
@@ -45,6 +46,7 @@ class Settings:
         output: folder of the results.
         options: of the pipeline.
         overrides: of ``read_overrides``.
+        site: a site's own words.
         weights: other than the shipped ones.
         device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
         precision: ``auto``, ``fp32``, ``bf16`` or ``fp16``.
@@ -54,6 +56,7 @@ class Settings:
     output: Path
     options: Options = field(default_factory=Options)
     overrides: Overrides = field(default_factory=dict)
+    site: SiteWords = field(default_factory=SiteWords)
     weights: str | None = None
     device: str = "auto"
     precision: str = "auto"
@@ -69,9 +72,9 @@ class Worker:
     """
 
     def __init__(self, settings: Settings, tell: Callable[[str], None] = lambda step: None) -> None:
-        self._overrides, self._tell, self._rules = settings.overrides, tell, read_rules()
+        self._overrides, self._tell, self._rules = settings.overrides, tell, _rules_with(settings.site)
         segmenter = Segmenter(weights=settings.weights, device=settings.device, precision=settings.precision)
-        self._pipeline = StudyPipeline(segmenter, settings.output, settings.options, tell)
+        self._pipeline = StudyPipeline(segmenter, settings.output, settings.options, tell, settings.site)
 
     def __call__(self, export: Export, study: str) -> Outcome:
         """Process ``study``."""
@@ -80,9 +83,11 @@ class Worker:
             return identified if isinstance(identified, Outcome) else self._pipeline(identified)
 
 
-def dry_run(export: Export, overrides: Overrides, sequences: tuple[str, ...] = SEQUENCES) -> list[Outcome]:
+def dry_run(
+    export: Export, overrides: Overrides, sequences: tuple[str, ...] = SEQUENCES, site: SiteWords | None = None
+) -> list[Outcome]:
     """Say for every study which series would be used and why, were only ``sequences`` used; nothing is computed."""
-    rules = read_rules()
+    rules = _rules_with(site or SiteWords())
     outcomes = []
     for study in _all_studies(export):
         with quiet():
@@ -127,12 +132,13 @@ def exit_code(outcomes: Iterable[Outcome], sent: Mapping[str, str]) -> int:
 
 
 def send_results(outcomes: Iterable[Outcome], senders: Sequence[Send]) -> dict[str, str]:
-    """Send the DICOM SEG of every finished study, also of those that an earlier run finished."""
+    """Send what is meant for a PACS of every study that has it, also of those that an earlier run finished."""
     files = {
-        each.study: each.folder / SEG_FILE
+        each.study: [each.folder / name for name in DICOM_FILES.values() if (each.folder / name).is_file()]
         for each in outcomes
-        if each.state in ("done", "skipped") and each.folder and (each.folder / SEG_FILE).is_file()
+        if each.state in ("done", "skipped", "incomplete") and each.folder
     }
+    files = {study: found for study, found in files.items() if found}
     sent = send_all(files, senders)
     for study, result in sent.items():
         tqdm.write(f"{printable(study)}: {result if result == 'sent' else f'NOT SENT: {result}'}", file=sys.stderr)
@@ -161,6 +167,10 @@ def closing_sentence(outcomes: Sequence[Outcome], sent: Mapping[str, str]) -> st
     parts = [f"{count} {state}" for state, count in counts.items()]
     parts += [f"{sum(result == 'sent' for result in sent.values())} of {len(sent)} sent"] if sent else []
     return f"{len(outcomes)} studies: {', '.join(parts)}"
+
+
+def _rules_with(site: SiteWords) -> Rules:
+    return replace(read_rules(), site_words=site.meanings)
 
 
 def _all_studies(export: Export) -> list[str]:

@@ -17,6 +17,7 @@ from lckd.pacs.overrides import check_overrides, read_overrides
 from lckd.pacs.pipeline import Options
 from lckd.pacs.reading import Export, open_export
 from lckd.pacs.sending import Send, parse_peer, store_to, stow_to
+from lckd.pacs.site_words import SiteWords, read_site_words
 from lckd.sequences import SEQUENCES, parse_subset
 
 LOCK: Final = ".lock"
@@ -29,10 +30,12 @@ def run_pacs(
     output: str | None,
     dry: bool,
     override: str | None,
+    rules: str | None,
     accept_low_confidence: bool,
     sequences: str | None,
     mask: str | None,
     seg_type: str,
+    rtstruct: bool,
     jobs: int,
     device: str,
     precision: str,
@@ -55,11 +58,12 @@ def run_pacs(
     if dry and (send or stow):
         raise StudyError("--dry-run makes nothing to send; leave out --send and --stow, or --dry-run")
     subset = SEQUENCES if sequences is None else parse_subset(sequences)
-    options = Options(subset, seg_type, None if mask is None else Path(mask), accept_low_confidence)
+    options = Options(subset, seg_type, None if mask is None else Path(mask), accept_low_confidence, rtstruct)
     overrides = read_overrides(override) if override else {}
+    site = read_site_words(rules) if rules else SiteWords()
     senders = _senders(send, stow)
     folder = _checked_output(output, export, dry)
-    settings = Settings(folder or Path(), options, overrides, weights, device, precision, jobs)
+    settings = Settings(folder or Path(), options, overrides, site, weights, device, precision, jobs)
     with _held(folder):
         with open_export(export) as opened:
             _tell_left_out(opened)
@@ -68,7 +72,7 @@ def run_pacs(
                 raise StudyError(
                     f"--mask is of one study, but the export holds {len(opened.instances)}; give one of them"
                 )
-            outcomes = dry_run(opened, overrides, subset) if dry else run(opened, settings)
+            outcomes = dry_run(opened, overrides, subset, site) if dry else run(opened, settings)
         sent = send_results(outcomes, senders) if senders else {}
         if folder is not None:
             write_summary(folder, outcomes, sent)

@@ -3,24 +3,23 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import highdicom
 import numpy as np
 from highdicom.color import CIELabColor
 from highdicom.seg import SegmentAlgorithmTypeValues, Segmentation, SegmentationTypeValues, SegmentDescription, segread
 from numpy.typing import NDArray
-from pydicom import config, dcmread
+from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.sr.codedict import Code, codes
-from pydicom.uid import generate_uid
-from pydicom.valuerep import DSfloat, PersonName, validate_value
 
 from lckd import __version__
 from lckd.errors import StudyError, reason
 from lckd.files import write_atomically
 from lckd.pacs.conversion import RAS_TO_LPS, Planes, planes_of
-from lckd.pacs.study import Stack, number, numbers, text
+from lckd.pacs.dicom_source import Source
+from lckd.pacs.study import Stack, text
 from lckd.preview import COLOURS
 from lckd.report import DISCLAIMER
 from lckd.sequences import LABELS
@@ -43,45 +42,6 @@ DESCRIPTIONS: Final = {
     3: "Tumour that enhances with contrast agent",
 }
 
-PATIENT_AND_STUDY: Final = {
-    "PatientID": 2,
-    "PatientName": 2,
-    "PatientBirthDate": 2,
-    "PatientSex": 2,
-    "AccessionNumber": 2,
-    "StudyID": 2,
-    "StudyDate": 2,
-    "StudyTime": 2,
-    "ReferringPhysicianName": 2,
-    "PositionReferenceIndicator": 2,
-    "IssuerOfPatientID": 3,
-    "OtherPatientIDs": 3,
-    "EthnicGroup": 3,
-    "PatientIdentityRemoved": 3,
-    "DeidentificationMethod": 3,
-    "DeidentificationMethodCodeSequence": 3,
-    "StudyDescription": 3,
-    "ProcedureCodeSequence": 3,
-    "ReasonForPerformedProcedureCodeSequence": 3,
-    "PatientAge": 3,
-    "PatientSize": 3,
-    "PatientWeight": 3,
-    "ClinicalTrialSponsorName": 3,
-    "ClinicalTrialProtocolID": 3,
-    "ClinicalTrialProtocolName": 3,
-    "ClinicalTrialSiteID": 3,
-    "ClinicalTrialSubjectID": 3,
-    "ClinicalTrialTimePointID": 3,
-    "Manufacturer": 3,
-    "ManufacturerModelName": 3,
-    "DeviceSerialNumber": 3,
-    "SoftwareVersions": 3,
-    "LossyImageCompression": 3,
-    "LossyImageCompressionRatio": 3,
-    "LossyImageCompressionMethod": 3,
-}
-"""What is copied from the source; type 2 must be present but may be empty, type 3 may be missing."""
-
 CLOSE_MM: Final = 0.01
 """A frame nearer than this to a slice lies on it."""
 
@@ -99,6 +59,16 @@ class Algorithm:
     name: str = "LCKD glioma segmentation"
     version: str = __version__
     parameters: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def identification(self) -> highdicom.AlgorithmIdentificationSequence:
+        """The same as DICOM has it."""
+        return highdicom.AlgorithmIdentificationSequence(
+            name=self.name,
+            family=codes.cid7162.ArtificialIntelligence,
+            version=self.version,
+            parameters=dict(self.parameters) or None,
+        )
 
 
 @dataclass(frozen=True)
@@ -150,7 +120,7 @@ def write_dicom_seg(
     """
     if seg_type not in SEG_TYPES:
         raise StudyError(f"unknown seg_type {seg_type!r}; accepted are {', '.join(SEG_TYPES)}")
-    _check_values(label_map)
+    check_values(label_map)
     path, planes = Path(path), planes_of(stack)
     on_planes = sample_on_planes(label_map, affine, planes)
     values = [value for value in LABELS.values() if (on_planes == value).any()]
@@ -159,7 +129,7 @@ def write_dicom_seg(
         return WrittenSeg(None, {}, not_detected)
     # a binary SEG must number its segments from 1 without gaps, a label map SEG need not
     segments = {v: index if seg_type == "binary" else v for index, v in enumerate(values, start=1)}
-    source = _Source.of(stack, planes)
+    source = Source.of(stack, planes)
     kind = SegmentAlgorithmTypeValues.SEMIAUTOMATIC if manual else SegmentAlgorithmTypeValues.AUTOMATIC
     dataset = _dataset(
         _renumbered(on_planes, segments),
@@ -228,7 +198,12 @@ def sample_on_planes(label_map: NDArray, affine: NDArray, planes: Planes) -> NDA
     return sampled
 
 
-def _check_values(label_map: NDArray) -> None:
+def check_values(label_map: NDArray) -> None:
+    """Refuse a label map with other values than ours.
+
+    Raises:
+        StudyError: it holds one.
+    """
     strange = sorted(set(np.unique(label_map).tolist()) - {0, *LABELS.values()})
     if strange:
         accepted = ", ".join(f"{value} {name}" for name, value in LABELS.items())
@@ -242,160 +217,6 @@ def _renumbered(label_map: NDArray[np.uint8], segments: Mapping[int, int]) -> ND
     return np.ascontiguousarray(table[label_map].transpose(2, 1, 0))
 
 
-# --- the source -------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class _Source:
-    """The source series as highdicom needs it: only what a SEG copies or refers to, and only valid values.
-
-    Attributes:
-        datasets: one per slice, or one enhanced with the stack's frames.
-        references: per slice the instance and, where it is enhanced, the frame number that a SEG must refer to.
-        warnings: what was repaired; without values, which name the patient.
-    """
-
-    datasets: list[Dataset]
-    references: tuple[tuple[str, int | None], ...]
-    warnings: tuple[str, ...]
-
-    @classmethod
-    def of(cls, stack: Stack, planes: Planes) -> "_Source":
-        common, warnings = _common_attributes(stack)
-        slices = stack.slices
-        spacing_mm = float(np.median(np.diff(planes.heights_mm))) if len(slices) > 1 else None
-        measures = Dataset()
-        measures.PixelSpacing = [_decimal(side) for side in planes.pixel_mm[::-1]]
-        measures.SliceThickness = _decimal(number(slices[0], "SliceThickness") or spacing_mm or 1.0)
-        if spacing_mm is not None:
-            measures.SpacingBetweenSlices = _decimal(spacing_mm)
-        orientation = [_decimal(cosine) for cosine in numbers(slices[0], "ImageOrientationPatient", 6)]
-        positions = [[_decimal(mm) for mm in position] for position in planes.origins @ RAS_TO_LPS]
-        if stack.frames is None:
-            datasets = [
-                _classic(common, instance.sop_uid, measures, orientation, position)
-                for instance, position in zip(stack.instances, positions, strict=True)
-            ]
-            references = tuple((instance.sop_uid, None) for instance in stack.instances)
-            return cls(datasets, references, warnings)
-        uid = stack.instances[0].sop_uid
-        datasets = [_enhanced(common, uid, measures, orientation, positions)]
-        return cls(datasets, tuple((uid, frame + 1) for frame in stack.frames), warnings)
-
-
-def _common_attributes(stack: Stack) -> tuple[Dataset, tuple[str, ...]]:
-    """What all instances of the source share, cleaned, and warnings."""
-    path = stack.instances[0].path
-    try:
-        with config.disable_value_validation():  # a warning would show the patient's data
-            original = dcmread(path, stop_before_pixels=True, force=True)
-            common, dropped = _cleaned(original)
-    except Exception as error:  # pydicom raises many types
-        raise StudyError(
-            f"{path.name} cannot be read ({reason(error)}); the SEG needs its patient and study"
-        ) from error
-    warnings = []
-    if dropped:
-        warnings.append(f"{', '.join(dropped)} of the source hold no valid value and were not copied into the SEG")
-    common.Modality, common.SOPClassUID = "MR", stack.instances[0].sop_class_uid
-    common.StudyInstanceUID, common.SeriesInstanceUID = stack.study_uid, stack.series_uid
-    common.Rows, common.Columns = (int(number(stack.header, keyword) or 0) for keyword in ("Rows", "Columns"))
-    common.FrameOfReferenceUID = stack.frame_of_reference_uid
-    if not common.FrameOfReferenceUID:
-        common.FrameOfReferenceUID = generate_uid(entropy_srcs=[stack.series_uid])
-        warnings.append("the source has no FrameOfReferenceUID; the SEG has a new one, so viewers may not overlay it")
-    common.SeriesNumber = int(np.clip(number(stack.header, "SeriesNumber") or 0, 0, 99_999))
-    if any(not str(element.value).isascii() for element in common):
-        common.SpecificCharacterSet = "ISO_IR 192"
-    return common, tuple(warnings)
-
-
-def _cleaned(original: Dataset) -> tuple[Dataset, list[str]]:
-    """The attributes that are copied, and the keywords of those that hold no valid value."""
-    clean, dropped = Dataset(), []
-    for keyword, kind in PATIENT_AND_STUDY.items():
-        value = _valid(original, keyword) if keyword in original else None
-        if value is None and keyword in original and not _is_empty(original, keyword):
-            dropped.append(keyword)
-        if value is not None:
-            setattr(clean, keyword, value)
-        elif kind == 2:
-            setattr(clean, keyword, "")
-    return clean, dropped
-
-
-def _is_empty(original: Dataset, keyword: str) -> bool:
-    try:
-        return original[keyword].is_empty
-    except Exception:  # as in ``_valid``
-        return False
-
-
-def _valid(original: Dataset, keyword: str) -> Any:
-    """An attribute's value, or None where it is missing or not as the standard has it."""
-    try:
-        element = original[keyword]
-        if element.is_empty:
-            return None
-        if element.VR == "SQ":
-            return [item for item in map(_valid_code, element.value) if item is not None] or None
-        values = list(element.value) if element.VM > 1 else [element.value]
-        for value in values:
-            validate_value(element.VR, value, config.RAISE)
-        if keyword == "PatientSex" and element.value not in ("M", "F", "O"):
-            return None
-        return PersonName(str(element.value)) if element.VR == "PN" else element.value
-    except Exception:  # pydicom raises many types for a value that does not fit its representation
-        return None
-
-
-def _valid_code(item: Dataset) -> Dataset | None:
-    """A code with all that its macro requires and nothing else, or None."""
-    code = Dataset()
-    for keyword in ("CodeValue", "LongCodeValue", "URNCodeValue", "CodingSchemeDesignator", "CodeMeaning"):
-        value = _valid(item, keyword) if keyword in item else None
-        if value is not None:
-            setattr(code, keyword, value)
-    coded = "URNCodeValue" in code or (
-        "CodingSchemeDesignator" in code and ("CodeValue" in code or "LongCodeValue" in code)
-    )
-    return code if coded and "CodeMeaning" in code else None
-
-
-def _decimal(value: float) -> DSfloat:
-    return DSfloat(float(value) + 0.0, auto_format=True)
-
-
-def _classic(
-    common: Dataset, uid: str, measures: Dataset, orientation: list[DSfloat], position: list[DSfloat]
-) -> Dataset:
-    dataset = Dataset()
-    dataset.update(common)
-    dataset.update(measures)
-    dataset.SOPInstanceUID = uid
-    dataset.ImageOrientationPatient, dataset.ImagePositionPatient = orientation, position
-    return dataset
-
-
-def _enhanced(
-    common: Dataset, uid: str, measures: Dataset, orientation: list[DSfloat], positions: list[list[DSfloat]]
-) -> Dataset:
-    dataset, turned, shared = Dataset(), Dataset(), Dataset()
-    dataset.update(common)
-    dataset.SOPInstanceUID, dataset.NumberOfFrames = uid, len(positions)
-    turned.ImageOrientationPatient = orientation
-    shared.PixelMeasuresSequence, shared.PlaneOrientationSequence = [measures], [turned]
-    dataset.SharedFunctionalGroupsSequence = [shared]
-    frames = []
-    for position in positions:
-        placed, frame = Dataset(), Dataset()
-        placed.ImagePositionPatient = position
-        frame.PlanePositionSequence = [placed]
-        frames.append(frame)
-    dataset.PerFrameFunctionalGroupsSequence = frames
-    return dataset
-
-
 # --- the segmentation -------------------------------------------------------------------------------------------------
 
 
@@ -407,12 +228,7 @@ def _describe(value: int, numbered: int, kind: SegmentAlgorithmTypeValues, algor
         segmented_property_category=CATEGORY,
         segmented_property_type=TYPES[value],
         algorithm_type=kind,
-        algorithm_identification=highdicom.AlgorithmIdentificationSequence(
-            name=algorithm.name,
-            family=codes.cid7162.ArtificialIntelligence,
-            version=algorithm.version,
-            parameters=dict(algorithm.parameters) or None,
-        ),
+        algorithm_identification=algorithm.identification,
         tracking_uid=highdicom.UID(),
         tracking_id=f"Glioma {name}",
         anatomic_regions=[BRAIN],
@@ -424,7 +240,7 @@ def _describe(value: int, numbered: int, kind: SegmentAlgorithmTypeValues, algor
 
 def _dataset(
     frames: NDArray[np.uint8],
-    source: _Source,
+    source: Source,
     seg_type: str,
     segments: list[SegmentDescription],
     series_description: str,
@@ -495,7 +311,7 @@ def _frames(dataset: Dataset) -> Iterator[_Frame]:
 
 
 def _compare(
-    path: Path, label_map: NDArray[np.uint8], planes: Planes, segments: Mapping[int, int], source: _Source
+    path: Path, label_map: NDArray[np.uint8], planes: Planes, segments: Mapping[int, int], source: Source
 ) -> None:
     """Read a written SEG and compare every voxel, position and reference with what it should hold."""
     dataset = dcmread(path)

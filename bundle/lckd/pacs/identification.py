@@ -161,9 +161,13 @@ def identify(study: Study, rules: Rules | None = None, overrides: Overrides | No
     """
     rules, overrides = rules or read_rules(), overrides or {}
     check_against(study, overrides)
-    facts = facts_of(study.stacks)
+    facts = facts_of(study.stacks, rules)
     decisions = [_without_contrast(each, rules) for each in facts]
     decisions = _with_contrast(decisions, facts, rules)
+    decisions = [
+        replace(decision, reasons=(*decision.reasons, *each.readings))
+        for decision, each in zip(decisions, facts, strict=True)
+    ]
     decisions = [_overridden(decision, overrides) for decision in decisions]
     return _finished(study, decisions, rules.low_confidence)
 

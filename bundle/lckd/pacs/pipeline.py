@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -28,22 +29,27 @@ from lckd.outputs import StudyWriter
 from lckd.pacs.brain_extraction import BrainMask, extract_brain
 from lckd.pacs.contrast import enhancement, verdict
 from lckd.pacs.conversion import read_stack
-from lckd.pacs.dicom_seg import Algorithm, write_dicom_seg
+from lckd.pacs.dicom_rtstruct import WrittenRtstruct, write_rtstruct
+from lckd.pacs.dicom_seg import Algorithm, WrittenSeg, write_dicom_seg
 from lckd.pacs.hd_bet import hd_bet_command
 from lckd.pacs.html_report import write_html
 from lckd.pacs.identification import Identification
 from lckd.pacs.measurements import diameters_mm
 from lckd.pacs.registration import Grid, Registration, register, resample
 from lckd.pacs.series_table import printable, rows
+from lckd.pacs.site_words import SiteWords
 from lckd.pacs.study import Stack
 from lckd.pacs.study_folder import StudyFolder
 from lckd.segmentation import Segmentation, Segmenter, timed
 from lckd.sequences import SEQUENCE_NAMES, SEQUENCES, reference_sequence, subset_name
 
-SEG_FILE: Final = "seg.dcm"
+DICOM_NAMES: Final = {"dicom_seg": "DICOM SEG", "rtstruct": "RTSTRUCT"}
+"""Results that are meant for a PACS, per entry of the report."""
+
+DICOM_FILES: Final = {"dicom_seg": "seg.dcm", "rtstruct": "rtstruct.dcm"}
 
 State = Literal["done", "skipped", "incomplete", "review", "failed"]
-"""``skipped``: finished earlier. ``incomplete``: all but the DICOM SEG. ``review``: a person has to answer first."""
+"""``skipped``: finished earlier. ``incomplete``: all but a DICOM result. ``review``: a person has to answer first."""
 
 
 @dataclass(frozen=True)
@@ -55,12 +61,14 @@ class Options:
         seg_type: ``binary`` or ``labelmap``.
         mask: file of a brain mask on any grid of the reference series' world; None finds the brain.
         accept_low_confidence: use a study that asks for review.
+        rtstruct: write contours for radiotherapy, too.
     """
 
     sequences: tuple[str, ...] = SEQUENCES
     seg_type: str = "binary"
     mask: Path | None = None
     accept_low_confidence: bool = False
+    rtstruct: bool = False
 
 
 @dataclass(frozen=True)
@@ -156,6 +164,7 @@ class StudyPipeline:
         output: folder of all studies' folders.
         options: what the user asked for.
         tell: called with each step's name as it begins.
+        site: words by which the studies were identified, for the manifest.
     """
 
     def __init__(
@@ -164,8 +173,10 @@ class StudyPipeline:
         output: Path,
         options: Options | None = None,
         tell: Callable[[str], None] = lambda step: None,
+        site: SiteWords | None = None,
     ) -> None:
         self.segmenter, self.output, self.options, self._tell = segmenter, output, options or Options(), tell
+        self._site = site or SiteWords()
 
     def __call__(self, identification: Identification) -> Outcome:
         """Process a study; whatever goes wrong with it is in the outcome."""
@@ -194,12 +205,13 @@ class StudyPipeline:
             prepared = self._prepared(identification, stacks, steps)
             segmentation = self._segmented(prepared, draft, steps)
             report = self._written(prepared, segmentation, draft, steps)
-            fault = report["dicom_seg"]["error"]
-            facts = {"study": study, "finished": fault is None, "fingerprint": fingerprint}
+            faults = _faults({key: report[key] for key in DICOM_NAMES if key in report})
+            facts = {"study": study, "finished": not faults, "fingerprint": fingerprint}
             folder.publish(draft, facts | self._manifest(prepared, report, steps))
         table = tuple(report["identification"])
-        if fault:
-            return Outcome(study, "incomplete", "DICOM SEG", (fault,), folder.path, report, table=table)
+        if faults:
+            step = " and ".join(DICOM_NAMES[key] for key in faults)
+            return Outcome(study, "incomplete", step, tuple(faults.values()), folder.path, report, table=table)
         return Outcome(study, "done", folder=folder.path, report=report, table=table)
 
     # --- steps ---
@@ -237,11 +249,11 @@ class StudyPipeline:
         """Write everything but the manifest, and return the report."""
         label_map = segmentation.label_map.numpy()
         whole_head = prepared.images[prepared.reference]
-        with steps("write DICOM SEG"):
-            seg = self._dicom_seg(label_map, whole_head.affine, prepared, segmentation.report, draft / SEG_FILE)
-        warnings = [*prepared.warnings, *segmentation.report["warnings"], *seg["warnings"]]
-        if seg["error"]:
-            warnings.insert(0, f"no DICOM SEG was written: {seg['error']}")
+        results = self._dicom_results(label_map, whole_head.affine, prepared, segmentation.report, draft, steps)
+        warnings = [f"no {DICOM_NAMES[key]} was written: {fault}" for key, fault in _faults(results).items()]
+        warnings += [*prepared.warnings, *segmentation.report["warnings"]]
+        # once, since both copy from one source
+        warnings += dict.fromkeys(warning for facts in results.values() for warning in facts["warnings"])
         report = segmentation.report | {
             "warnings": [printable(warning) for warning in warnings],
             "diameters_mm": diameters_mm(label_map, whole_head.affine),
@@ -249,7 +261,7 @@ class StudyPipeline:
             "co_registration": {name: _registration_facts(r) for name, r in prepared.registrations.items()},
             "brain_extraction": {"method": prepared.brain.method, "volume_ml": round(prepared.brain.volume_ml, 1)},
             "contrast_by_pixels": prepared.contrast,
-            "dicom_seg": seg,
+            **results,
             "identification": rows(prepared.identification),
         }
         with steps("write"):
@@ -260,32 +272,30 @@ class StudyPipeline:
             write_html(report, (draft / "preview.png").read_bytes(), draft / "report.html")
         return report
 
-    def _dicom_seg(
-        self, label_map: NDArray[np.uint8], affine: NDArray, prepared: _Prepared, report: Mapping[str, Any], path: Path
-    ) -> dict[str, Any]:
-        """Write the SEG; its failure is a fact of the report, since the other files are worth having without it."""
+    def _dicom_results(
+        self,
+        label_map: NDArray[np.uint8],
+        affine: NDArray,
+        prepared: _Prepared,
+        report: Mapping[str, Any],
+        draft: Path,
+        steps: Steps,
+    ) -> dict[str, dict[str, Any]]:
+        """Write what is meant for a PACS, and return what became of each."""
         parameters = {"sequences": subset_name(tuple(prepared.images)), "weights sha256": report["weights"]["sha256"]}
-        facts: dict[str, Any] = {"file": None, "error": None, "not_detected": [], "warnings": []}
-        try:
-            seg = write_dicom_seg(
-                label_map,
-                affine,
-                prepared.stacks[prepared.reference],
-                path,
-                algorithm=Algorithm(parameters=parameters),
-                seg_type=self.options.seg_type,
-            )
-        except StudyError as error:
-            return facts | {"error": str(error)}
-        except Exception as error:
-            return facts | {"error": _defect(error)}
-        return facts | {
-            "file": seg.path.name if seg.path else None,
-            "type": self.options.seg_type,
-            "series_uid": seg.series_uid,
-            "not_detected": list(seg.not_detected),
-            "warnings": list(seg.warnings),
+        arguments: tuple[Any, ...] = (label_map, affine, prepared.stacks[prepared.reference])
+        algorithm, seg_type = Algorithm(parameters=parameters), self.options.seg_type
+        writers: dict[str, Callable[..., WrittenSeg | WrittenRtstruct]] = {
+            "dicom_seg": partial(write_dicom_seg, *arguments, algorithm=algorithm, seg_type=seg_type)
         }
+        if self.options.rtstruct:
+            writers["rtstruct"] = partial(write_rtstruct, *arguments, algorithm=algorithm)
+        results = {}
+        for key, write in writers.items():
+            with steps(f"write {DICOM_NAMES[key]}"):
+                results[key] = _written_to(draft / DICOM_FILES[key], write)
+        results["dicom_seg"]["type"] = seg_type
+        return results
 
     # --- facts ---
 
@@ -297,6 +307,7 @@ class StudyPipeline:
             "weights": self.segmenter.weights["sha256"],
             "precision": str(self.segmenter.dtype),
             "seg_type": options.seg_type,
+            "rtstruct": options.rtstruct,
             "accepted": accepted,
             "mask": None if options.mask is None else hashlib.sha256(options.mask.read_bytes()).hexdigest(),
             "hd_bet": hd_bet_command() is not None,
@@ -317,9 +328,11 @@ class StudyPipeline:
             "options": {
                 "sequences": list(self.options.sequences),
                 "seg_type": self.options.seg_type,
+                "rtstruct": self.options.rtstruct,
                 "mask": self.options.mask is not None,
                 "accept_low_confidence": self.options.accept_low_confidence,
             },
+            "site_rules": {"file": self._site.file, "sha256": self._site.sha256} if self._site.file else None,
             "reference": prepared.reference,
             "series": report["series"],
             "transforms": {name: r.transform.round(6).tolist() for name, r in prepared.registrations.items()},
@@ -344,6 +357,28 @@ def attempted(study: str, steps: Steps, run: Callable[[], Outcome]) -> Outcome:
         return Outcome(study, "failed", steps.current, (sentence,))
     except Exception as error:  # a defect of ours must not cost the user the studies that follow
         return Outcome(study, "failed", steps.current, (_defect(error),))
+
+
+def _written_to(path: Path, write: Callable[[Path], WrittenSeg | WrittenRtstruct]) -> dict[str, Any]:
+    """Write a result; its failure is a fact of the report, since the other files are worth having without it."""
+    facts: dict[str, Any] = {"file": None, "error": None, "not_detected": [], "warnings": []}
+    try:
+        written = write(path)
+    except StudyError as error:
+        return facts | {"error": str(error)}
+    except Exception as error:
+        return facts | {"error": _defect(error)}
+    return facts | {
+        "file": written.path.name if written.path else None,
+        "series_uid": written.series_uid,
+        "not_detected": list(written.not_detected),
+        "warnings": list(written.warnings),
+    }
+
+
+def _faults(results: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
+    """Per result that could not be written why."""
+    return {key: facts["error"] for key, facts in results.items() if facts["error"]}
 
 
 def _defect(error: Exception) -> str:

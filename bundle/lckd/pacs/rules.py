@@ -4,7 +4,7 @@ import re
 import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache, cached_property
 from pathlib import Path
 from statistics import median
@@ -42,6 +42,7 @@ _SECTIONS: Final = {
     "sequences": dict,
     "contrast": dict,
     "known": list,
+    "site": dict,
 }
 _NAMING: Final = ("neither", "without", "with", "both")
 _CONTRAST: Final = {"none", "perfusion", *_NAMING}
@@ -51,13 +52,20 @@ _RANGES: Final = {
 }
 _LINES: Final = {
     *("words", "without", "study_words", "study_without", "image_type", "scanning", "not_scanning"),
-    *("variant", "technique", "acquisition_contrast", "body_part", "has_ti", *_RANGES),
+    *("variant", "technique", "acquisition_contrast", "angio_flag", "body_part", "has_ti", *_RANGES),
 }
 _KEYWORDS: Final = {
     "te_ms": "EchoTime",
     "tr_ms": "RepetitionTime",
     "flip_degrees": "FlipAngle",
     "thickness_mm": "SliceThickness",
+}
+_TOKENS: Final = {
+    "image_type": "ImageType",
+    "scanning": "ScanningSequence",
+    "variant": "SequenceVariant",
+    "acquisition_contrast": "AcquisitionContrast",
+    "angio_flag": "AngioFlag",
 }
 _SCHEMA: Final = {
     "exclude": {"reason", "doubt", "any"},
@@ -90,7 +98,8 @@ class Facts:
 
     Args:
         stack: the volume.
-        description: what tells its series from others, as written.
+        text: what tells its series from others, normalized, a site's own words put into ours.
+        readings: sentences on those words.
         volumes: stacks of its series with the same orientation and echo time.
         orientations: different planes in its series.
         echoes: different echo times in its series.
@@ -99,7 +108,8 @@ class Facts:
     """
 
     stack: Stack
-    description: str
+    text: str
+    readings: tuple[str, ...] = ()
     volumes: int = 1
     orientations: int = 1
     echoes: int = 1
@@ -110,11 +120,6 @@ class Facts:
     def header(self) -> Dataset:
         """Of the first slice."""
         return self.stack.header
-
-    @cached_property
-    def text(self) -> str:
-        """The description, normalized."""
-        return normalized(self.description)
 
     @cached_property
     def study_text(self) -> str:
@@ -157,6 +162,11 @@ class Facts:
         return tuple(word.lower() for word in words(self.header, "AcquisitionContrast"))
 
     @cached_property
+    def angio_flag(self) -> tuple[str, ...]:
+        """AngioFlag in lower case."""
+        return tuple(word.lower() for word in words(self.header, "AngioFlag"))
+
+    @cached_property
     def body_part(self) -> str:
         """BodyPartExamined in lower case."""
         return text(self.header, "BodyPartExamined").lower()
@@ -173,8 +183,9 @@ class Facts:
         return getattr(self, name)
 
 
-def facts_of(stacks: Sequence[Stack]) -> list[Facts]:
-    """Facts of a study's stacks, those of their series included."""
+def facts_of(stacks: Sequence[Stack], rules: "Rules | None" = None) -> list[Facts]:
+    """Facts of a study's stacks, those of their series included; ``rules`` may know a site's words."""
+    rules = rules or read_rules()
     volumes: Counter[tuple[Any, ...]] = Counter()
     planes: dict[str, set[str]] = defaultdict(set)
     echoes: dict[str, set[float | None]] = defaultdict(set)
@@ -193,7 +204,7 @@ def facts_of(stacks: Sequence[Stack]) -> list[Facts]:
     return [
         Facts(
             stack,
-            text(stack.header, "ProtocolName") if overwritten else stack.description,
+            *rules.in_our_words(normalized(text(stack.header, "ProtocolName") if overwritten else stack.description)),
             volumes=volumes[stack.series_uid, stack.plane, number(stack.header, "EchoTime")],
             orientations=len(planes[stack.series_uid]),
             echoes=len(echoes[stack.series_uid]),
@@ -220,7 +231,7 @@ def source_of(condition: Mapping[str, Any]) -> str:
         return "physics"
     if "words" in condition:
         return "text"
-    if {"image_type", "acquisition_contrast", "b_value", "body_part"} & condition.keys():
+    if {"image_type", "acquisition_contrast", "angio_flag", "b_value", "body_part"} & condition.keys():
         return "tag"
     return "technique" if "technique" in condition else "physics"
 
@@ -262,8 +273,7 @@ def _evidence(line: str, wanted: Any, facts: Facts) -> str | None:
         return f"BodyPartExamined is {facts.body_part}" if hit else None
     tokens = getattr(facts, line)
     hits = [token for token in tokens if any(re.fullmatch(str(choice), token) for choice in wanted)]
-    names = {"image_type": "ImageType", "scanning": "ScanningSequence", "variant": "SequenceVariant"}
-    return f"{names.get(line, 'AcquisitionContrast')} has {hits[0].upper()}" if hits else None
+    return f"{_TOKENS[line]} has {hits[0].upper()}" if hits else None
 
 
 def _in_range(line: str, wanted: Sequence[float | None], value: float | None) -> str | None:
@@ -276,7 +286,11 @@ def _in_range(line: str, wanted: Sequence[float | None], value: float | None) ->
 
 @dataclass(frozen=True)
 class Rules:
-    """The rules of ``series_rules.yaml``."""
+    """The rules of ``series_rules.yaml``.
+
+    Attributes:
+        site_words: a site's own normalized words -> keys of ``site``, which says what they are read as.
+    """
 
     low_confidence: float
     agreement: float
@@ -290,6 +304,18 @@ class Rules:
     sequences: dict[str, list[dict[str, Any]]]
     contrast: dict[str, list[str]]
     known: list[list[str]]
+    site: dict[str, str]
+    site_words: Mapping[str, str] = field(default_factory=dict)
+
+    def in_our_words(self, described: str) -> tuple[str, tuple[str, ...]]:
+        """A normalized description with a site's words read as ours, the longest first, and sentences on them."""
+        if not self.site_words:
+            return described, ()
+        own = pattern(tuple(map(re.escape, sorted(self.site_words, key=len, reverse=True))))
+        found = dict.fromkeys(own.findall(described))
+        readings = tuple(f"the site's rules say that '{word}' means {self.site_words[word]}" for word in found)
+        ours = own.sub(lambda match: self.site[self.site_words[match[0]]], described)
+        return " ".join(ours.split()), readings
 
     @cached_property
     def vocabularies(self) -> dict[str, re.Pattern[str]]:
@@ -347,6 +373,8 @@ def _fault(data: Any) -> str | None:
         for source in SOURCES:
             for condition in data["sequences"][source]:
                 _check_condition(condition, _SCHEMA["sequences"])
+        for ours in data["site"].values():
+            pattern((ours,))
         for phrases in (*data["contrast"].values(), *data["known"]):
             pattern(tuple(map(str, phrases)))
     except (re.error, TypeError, KeyError, ValueError, AttributeError) as error:

@@ -3,11 +3,13 @@
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import SplitResult, urlsplit
 
 from pydicom import dcmread
+from pydicom.uid import UID
 
 from lckd import __version__
 from lckd.errors import StudyError, reason
@@ -66,9 +68,8 @@ def store_to(peer: Peer) -> Send:
         entity.add_requested_context(dataset.SOPClassUID, dataset.file_meta.TransferSyntaxUID)
         association = entity.associate(peer.host, peer.port, ae_title=peer.title)
         if not association.is_established:
-            raise StudyError(
-                f"{where} {_refusal(association)}; check address, AE titles ({OUR_TITLE} is ours) and rights"
-            )
+            why = _refusal(association, dataset.SOPClassUID)
+            raise StudyError(f"{where} {why}; check address, AE titles ({OUR_TITLE} is ours) and rights")
         try:
             status = association.send_c_store(dataset)
         finally:
@@ -118,11 +119,11 @@ def stow_to(url: str) -> Send:
     return send
 
 
-def _refusal(association: Any) -> str:
+def _refusal(association: Any, sop_class: UID) -> str:
     """Why no association came about."""
     if association.is_rejected:
         return "rejects us"
-    return "does not take DICOM SEG of this type" if association.acceptor.primitive else "does not answer"
+    return f"does not take {sop_class.name}" if association.acceptor.primitive else "does not answer"
 
 
 def _parse_url(url: str) -> SplitResult:
@@ -136,8 +137,8 @@ def _parse_url(url: str) -> SplitResult:
     raise StudyError("--stow is no address of a DICOMweb service; accepted is http(s)://HOST[:PORT]/PATH")
 
 
-def send_all(files: Mapping[str, Path], senders: Sequence[Send]) -> dict[str, str]:
-    """Send each study's file to everyone.
+def send_all(files: Mapping[str, Sequence[Path]], senders: Sequence[Send]) -> dict[str, str]:
+    """Send each study's files to everyone.
 
     Args:
         files: per study.
@@ -147,9 +148,9 @@ def send_all(files: Mapping[str, Path], senders: Sequence[Send]) -> dict[str, st
         Per study ``sent``, or why not; one failure stops nothing.
     """
     results = {}
-    for study, file in files.items():
+    for study, own in files.items():
         try:
-            for send in senders:
+            for send, file in product(senders, own):
                 send(file)
             results[study] = "sent"
         except StudyError as error:

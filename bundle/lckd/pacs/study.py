@@ -29,7 +29,7 @@ KEYWORDS: Final = (
     *("ContentTime", "Modality", "Manufacturer", "StudyDescription", "SeriesDescription", "ManufacturerModelName"),
     *("VolumetricProperties", "VolumeBasedCalculationTechnique", "ComplexImageComponent", "AcquisitionContrast"),
     *("ContrastBolusAgent", "ContrastBolusAgentSequence", "BodyPartExamined", "ScanningSequence", "SequenceVariant"),
-    *("ScanOptions", "MRAcquisitionType", "SequenceName", "SliceThickness", "RepetitionTime", "EchoTime"),
+    *("ScanOptions", "MRAcquisitionType", "SequenceName", "AngioFlag", "SliceThickness", "RepetitionTime", "EchoTime"),
     *("InversionTime", "EchoNumbers", "MagneticFieldStrength", "SpacingBetweenSlices", "EchoTrainLength"),
     *("ProtocolName", "ContrastBolusRoute", "ContrastBolusVolume", "ContrastBolusStartTime", "TriggerTime"),
     *("ContrastBolusTotalDose", "ContrastBolusIngredient", "GantryDetectorTilt", "FlipAngle", "PatientPosition"),
