@@ -216,10 +216,12 @@ def pacs(
     output: str | None = None,
     dry_run: bool = False,
     override: str | None = None,
+    rules: str | None = None,
     accept_low_confidence: bool = False,
     sequences: str | None = None,
     mask: str | None = None,
     seg_type: str = "binary",
+    rtstruct: bool = False,
     jobs: int = 1,
     device: str = "auto",
     precision: str = "auto",
@@ -241,16 +243,18 @@ def pacs(
         output: folder for the results, made if missing; what is finished in it is not done again.
         dry_run: only say which series would be used and why; with --output also as JSON and CSV.
         override: file that says what series are: YAML, JSON or CSV.
+        rules: file with a site's own words for its series, YAML.
         accept_low_confidence: use studies that would otherwise need review.
         sequences: use only these, e.g. flair+t2.
         mask: brain mask of a single study, on the grid of its reference series or any other in its world.
         seg_type: binary, which every viewer reads, or labelmap.
+        rtstruct: write the contours for radiotherapy, too, as rtstruct.dcm.
         jobs: studies at a time, each in a process of its own.
         device: auto, cpu, cuda, cuda:1 or mps.
         precision: auto, fp32, bf16 or fp16.
         weights: other weights than the shipped ones.
-        send: send each DICOM SEG by C-STORE, to HOST:PORT/AET.
-        stow: send each DICOM SEG by STOW-RS, to the URL of a DICOMweb service.
+        send: send each DICOM SEG and RTSTRUCT by C-STORE, to HOST:PORT/AET.
+        stow: send each DICOM SEG and RTSTRUCT by STOW-RS, to the URL of a DICOMweb service.
     """
     try:
         from lckd.pacs.command import run_pacs
@@ -261,10 +265,12 @@ def pacs(
         output=output,
         dry=_flag("dry_run", dry_run),
         override=override,
+        rules=rules,
         accept_low_confidence=_flag("accept_low_confidence", accept_low_confidence),
         sequences=sequences,
         mask=mask,
         seg_type=seg_type,
+        rtstruct=_flag("rtstruct", rtstruct),
         jobs=int(_number("jobs", jobs, 1, 256)),
         device=device,
         precision=precision,

@@ -1,4 +1,4 @@
-"""Trains refinement with a simulated user, over the features of a network that stays as it is."""
+"""Trains refinement with a simulated user, over what a network that stays as it is makes of changed studies."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -7,17 +7,16 @@ import numpy as np
 import torch
 from monai.engines import SupervisedEvaluator, SupervisedTrainer
 from monai.metrics import compute_dice
-from monai.transforms import Transform
 from monai.utils import convert_to_tensor
 from numpy.random import Generator
 from torch import Tensor
 
-from lckd.inferer import pad
+from lckd.inferer import availability_of, pad
 from lckd.losses import SegmentationLoss
 from lckd.marks import NO_MARKS, Marks
 from lckd.network import LCKDNet
 from lckd.refinement import Decoded, RefinementNet, box_around, change_of_logits, decode, in_windows, refine
-from lckd.sequences import REGIONS, SEQUENCES, SUBSETS, parse_subset
+from lckd.sequences import REGIONS, SUBSETS, parse_subset
 from lckd.simulated_user import SimulatedUser
 from lckd.trainer import SubsetSampler
 from lckd.transforms import label_map_of, regions_of
@@ -32,33 +31,17 @@ def trained_network(network: LCKDNet, weights: str | None = None) -> LCKDNet:
     return network.eval().requires_grad_(False)
 
 
-class EncodeStudy(Transform):
-    """A preprocessed, labelled study to what refinement is trained on: the encoder runs once, however often it is used.
+def decode_study(network: LCKDNet, image: Tensor, subset: Tensor, amp: bool) -> Decoded:
+    """What the network makes of a preprocessed study from the sequences ``subset``.
 
     Args:
         network: of ``trained_network``.
-        divisor: its encoder's.
-        precision: ``bf16`` or ``fp32``.
+        image: ``(1, 4, D, H, W)``, sides multiples of the encoder's divisor.
+        subset: ``(1, 4)`` boolean.
+        amp: bfloat16 instead of float32.
     """
-
-    def __init__(self, network: LCKDNet, divisor: int = 16, precision: str = "bf16") -> None:
-        self.network, self.divisor, self.amp = network, divisor, _AMP[precision]
-
-    def __call__(self, item: Mapping[str, Any]) -> dict[str, Any]:
-        """``features`` of the available sequences, ``label`` as regions ``(3, D, H, W)``, and ``availability``."""
-        image, label = (convert_to_tensor(item[key], track_meta=False)[None] for key in ("image", "label"))
-        availability = item["availability"]
-        padded, _ = pad(image, self.divisor)
-        with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=self.amp):
-            features = self.network.encode(padded, availability[None])
-        return {"features": features, "label": regions_of(pad(label, self.divisor)[0])[0], "availability": availability}
-
-
-def decode_item(network: LCKDNet, item: Mapping[str, Any], subset: Tensor, amp: bool) -> Decoded:
-    """What the network's decoder makes of an item of ``EncodeStudy`` with the sequences ``subset`` ``(4,)``."""
-    rows = subset[item["availability"]]
     with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=amp):
-        decoded = decode(network, [scale[rows] for scale in item["features"]], subset[None])
+        decoded = decode(network, network.encode(image, subset), subset)
     return Decoded(decoded.features.clone(), decoded.logits.float())
 
 
@@ -92,12 +75,13 @@ class RefinementStep:
         self.loss = SegmentationLoss()
 
     def __call__(self, engine: SupervisedTrainer, batch: Mapping[str, Any]) -> dict[str, float]:
-        """Train on an item of ``EncodeStudy``."""
+        """Train on one patch: ``image`` ``(1, 4, D, H, W)``, ``availability`` ``(1, 4)``, ``label`` regions."""
         rng = np.random.default_rng((self.seed, engine.state.iteration))
-        subset = self.subsets(batch["availability"][None], engine.state.iteration)[0]
-        decoded = decode_item(self.network, batch, subset, self.amp)
+        image, target = (convert_to_tensor(batch[key], track_meta=False) for key in ("image", "label"))
+        subset = self.subsets(batch["availability"], engine.state.iteration)
+        decoded = decode_study(self.network, image, subset, self.amp)
         engine.network.train()
-        losses = [loss for _ in range(self.sessions) for loss in self._session(engine, decoded, batch["label"], rng)]
+        losses = [loss for _ in range(self.sessions) for loss in self._session(engine, decoded, target[0].bool(), rng)]
         return {"loss": float(np.mean(losses)) if losses else 0.0}
 
     def _session(self, engine: SupervisedTrainer, decoded: Decoded, target: Tensor, rng: Generator) -> list[float]:
@@ -131,27 +115,39 @@ class RefinementValidation:
         network: of ``trained_network``.
         subsets: on which it is measured.
         clicks: per region.
+        divisor: the encoder's.
         precision: ``bf16`` or ``fp32``.
     """
 
-    def __init__(self, network: LCKDNet, subsets: Sequence[str], clicks: int = 3, precision: str = "bf16") -> None:
-        self.network, self.subsets, self.clicks, self.amp = network, subsets, clicks, _AMP[precision]
+    def __init__(
+        self,
+        network: LCKDNet,
+        subsets: Sequence[str],
+        clicks: int = 3,
+        divisor: int = 16,
+        precision: str = "bf16",
+    ) -> None:
+        self.network, self.subsets, self.clicks, self.divisor = network, subsets, clicks, divisor
+        self.amp = _AMP[precision]
 
     def __call__(self, engine: SupervisedEvaluator, batch: Mapping[str, Any]) -> Tensor:
-        """Dice ``(15, 3)`` of an item of ``EncodeStudy``; NaN for a subset it cannot have or that is not measured."""
+        """Dice ``(15, 3)`` of one study; NaN for a subset it cannot have or that is not measured."""
+        image, target = (
+            pad(convert_to_tensor(batch[key], track_meta=False), self.divisor)[0] for key in ("image", "label")
+        )
         dice = torch.full((len(SUBSETS), len(REGIONS)), torch.nan)
         network: RefinementNet = engine.network  # type: ignore[assignment]
         network.eval()
         for subset in map(parse_subset, self.subsets):
-            chosen = torch.tensor([sequence in subset for sequence in SEQUENCES])
+            chosen = availability_of(subset)
             if bool((chosen & ~batch["availability"]).any()):
                 continue
-            decoded = decode_item(self.network, batch, chosen, self.amp)
+            decoded = decode_study(self.network, image, chosen, self.amp)
             row = dice[SUBSETS.index(subset)]
             for index, region in enumerate(REGIONS):
-                logits = self._clicked(network, decoded, region, batch["label"])
+                logits = self._clicked(network, decoded, region, target[0].bool())
                 predicted = regions_of(label_map_of(logits > 0))[None, [index]]
-                row[index] = compute_dice(predicted, batch["label"][None, [index]], ignore_empty=False)[0, 0]
+                row[index] = compute_dice(predicted, target[:, [index]], ignore_empty=False)[0, 0]
         return dice
 
     def _clicked(self, network: RefinementNet, decoded: Decoded, region: str, target: Tensor) -> Tensor:

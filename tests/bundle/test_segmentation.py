@@ -8,6 +8,7 @@ from nibabel.orientations import axcodes2ornt, inv_ornt_aff, io_orientation, orn
 
 from lckd.datalist import find_studies
 from lckd.images import write_image
+from lckd.inferer import StudyInferer
 from lckd.segmentation import Segmenter
 from lckd.sequences import SUBSETS
 from lckd.simulation import simulate_study, write_study
@@ -82,7 +83,9 @@ def test_a_missing_sequences_file_changes_nothing(segmenter, item, small_study, 
     assert torch.equal(segmenter(absent).probabilities, chosen(garbage).probabilities)
 
 
-def test_kept_features_give_what_a_run_of_that_subset_gives(segmenter, item, tmp_path):
+@pytest.mark.parametrize("flips", [False, True])
+def test_kept_features_give_what_a_run_of_that_subset_gives(segmenter, item, tmp_path, flips, monkeypatch):
+    monkeypatch.setattr(segmenter, "inferer", StudyInferer(flips=flips))
     loaded = segmenter.loading(item)
     image = segmenter.preprocess({"image": loaded["image"]})["image"]
     kept = dict(SubsetEvaluation(segmenter, tmp_path)._logits(image, loaded["availability"]))
