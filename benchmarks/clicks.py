@@ -16,7 +16,7 @@ import maxflow
 import numpy as np
 from torch import Tensor
 
-from lckd.click_evaluation import ClickEvaluation, Correct
+from lckd.click_evaluation import CLICKS, ClickEvaluation, Correct
 from lckd.datalist import find_studies
 from lckd.interaction import Refiner
 from lckd.marks import Marks, region_marks
@@ -103,6 +103,7 @@ def main(
     output: str = "clicks",
     weights: str | None = None,
     refinement: str | None = None,
+    clicks: int = CLICKS,
 ) -> None:
     """Measure and write the tables.
 
@@ -111,8 +112,9 @@ def main(
         output: folder for the tables.
         weights: other weights of the network than the shipped ones.
         refinement: other weights of the refinement than the shipped ones.
+        clicks: of the refinement, per region.
     """
-    comparison = Comparison(Segmenter(weights=weights), Refiner(weights=refinement), output)
+    comparison = Comparison(Segmenter(weights=weights), Refiner(weights=refinement), output, clicks=clicks)
     comparison.run(find_studies(studies))
     print((Path(output) / "clicks.md").read_text(encoding="utf-8"))
 

@@ -1,6 +1,7 @@
 """Trains refinement with a simulated user, over what a network that stays as it is makes of changed studies."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -42,7 +43,7 @@ def decode_study(network: LCKDNet, image: Tensor, subset: Tensor, amp: bool) -> 
     """
     with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=amp):
         decoded = decode(network, network.encode(image, subset), subset)
-    return Decoded(decoded.features.clone(), decoded.logits.float())
+    return replace(decoded, features=decoded.features.clone(), logits=decoded.logits.float())
 
 
 class RefinementStep:
@@ -98,7 +99,7 @@ class RefinementStep:
             engine.optimizer.zero_grad(set_to_none=True)
             with torch.autocast("cpu", torch.bfloat16, enabled=self.amp):
                 change = change_of_logits(engine.network, decoded, decoded.logits, marks, box)
-            refined = decoded.logits[inside] + change.float() * in_windows(marks, box)
+            refined = decoded.logits[inside] + change * in_windows(marks, box)
             loss = self.loss([refined[None]], target[inside][None].float())
             loss.backward()
             torch.nn.utils.clip_grad_norm_(engine.network.parameters(), 1.0)

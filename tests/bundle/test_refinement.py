@@ -7,7 +7,21 @@ import torch
 from lckd.errors import StudyError
 from lckd.interaction import Refiner
 from lckd.marks import NO_MARKS, label_marks, region_marks, total
-from lckd.refinement import WINDOW, Decoded, RefinementNet, box_around, channels_of, decode, in_windows, refine
+from lckd.refinement import (
+    BELIEF,
+    BELIEF_REACH,
+    BELIEF_REACH_WITHOUT_T1CE,
+    WINDOW,
+    Decoded,
+    RefinementNet,
+    belief_in,
+    box_around,
+    channels_of,
+    decode,
+    distances_to,
+    in_windows,
+    refine,
+)
 from lckd.segmentation import Segmenter
 from lckd.sequences import REGION_LABELS, REGIONS, SUBSETS
 from lckd.simulation import simulate_study, write_study
@@ -34,14 +48,14 @@ class TestNetwork:
     def test_an_untrained_refinement_takes_what_is_alike_and_near(self, decoded):
         features = torch.zeros_like(decoded.features)
         features[:, 10:] = 9.0  # another tissue from voxel 20 on
-        logits = torch.full_like(decoded.logits, -1.0)
+        logits = torch.full_like(decoded.logits, -4.0)
         with torch.inference_mode():
             refined = refine(
                 RefinementNet().eval(), Decoded(features, logits), region_marks("tc", True, [[10, 10, 10]])
             )
         et, wt, tc = (refined[REGIONS.index(name)] > 0 for name in ("et", "wt", "tc"))
         assert tc[2:18, 2:18, 2:18].all() and not tc[24:].any()
-        assert torch.equal(wt, tc) and not et.any()  # core is whole tumour, too, and nothing was said of ET
+        assert not (tc & ~wt).any() and not et.any()  # core is whole tumour, too, and nothing was said of ET
 
     def test_it_is_small(self):
         assert sum(parameter.numel() for parameter in RefinementNet().parameters()) <= 1_000_000
@@ -65,11 +79,27 @@ class TestChannels:
     def test_a_mark_is_where_it_was_made_and_fades(self):
         marks = region_marks("et", False, [[20, 10, 12]])
         box = box_around(marks.voxels, (64, 32, 32))
-        channels = channels_of(marks, box)
+        channels = channels_of(distances_to(marks, box))
         outside_et = channels[2 * (2 * REGIONS.index("et") + 1)]
         assert outside_et.max() == outside_et[10, 5, 6] == 1
         assert outside_et[12, 5, 6] == pytest.approx(np.exp(-1), abs=1e-6)
         assert channels.sum((1, 2, 3)).count_nonzero() == 2  # no other region was spoken of
+
+    @pytest.mark.parametrize("t1ce", [True, False])
+    @pytest.mark.parametrize("inside", [True, False])
+    def test_a_mark_is_believed_near_it_whatever_the_features_are(self, inside, t1ce):
+        marks = region_marks("tc", inside, [[40, 40, 40]])
+        box = box_around(marks.voxels, (80, 80, 80))
+        et, wt, tc = belief_in(distances_to(marks, box), t1ce).mul(1 if inside else -1)
+        implied, untouched = (wt, et) if inside else (et, wt)  # inside of the core is whole tumour, outside no ET
+        assert tc[40, 40, 40] > 0.9 * BELIEF and implied[40, 40, 40] > 0.9 * BELIEF and not untouched.any()
+        reach = (BELIEF_REACH if t1ce else BELIEF_REACH_WITHOUT_T1CE)["tc"]
+        assert tc[40, 40 + int(reach), 40] == pytest.approx(BELIEF * np.exp(-1), rel=0.2)
+
+    def test_the_nearer_of_two_marks_is_believed(self):
+        marks = region_marks("wt", True, [[30, 40, 40]]) + region_marks("wt", False, [[50, 40, 40]])
+        wt = belief_in(distances_to(marks, box_around(marks.voxels, (80, 80, 80))))[REGIONS.index("wt")]
+        assert (wt[24:39, 40, 40] > 0).all() and (wt[42:56, 40, 40] < 0).all()
 
     def test_the_box_holds_every_window_and_fits_the_network(self):
         voxels = np.array([[100, 100, 100], [150, 90, 100]])
