@@ -60,7 +60,7 @@ def _cut(segmenter: Segmenter, prepared: PreparedStudy, region: str, marks: Mark
     """The label map after a graph cut of one region in the box around the clicks' windows."""
     assert prepared.label_map is not None and prepared.decoded is not None
     index = REGIONS.index(region)
-    logits, _ = segmenter._infer(prepared, [])
+    logits, _ = segmenter.infer(prepared, [])
     probability = segmenter.on_original_grid(logits, prepared.image)[index].numpy()
     low = np.maximum(marks.voxels.min(0) - WINDOW, 0)
     high = np.minimum(marks.voxels.max(0) + WINDOW + 1, probability.shape)
