@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from lckd import __version__
 from lckd.benchmark_report import draw, markdown
-from lckd.contenders import OURS, PAPER, Size, compare, in_turns, paper_windows, spread
+from lckd.contenders import OURS, PAPER, Size, compare, in_turns, paper_windows, pass_at_once, spread
 from lckd.devices import choose_device, choose_precision
 from lckd.errors import StudyError
 from lckd.evaluation import figure_of, write_folder
@@ -46,6 +46,11 @@ COUNTS: Final = {"4 sequences": 4, "1 sequence": 1}
 """Of sequences, for the command and the server."""
 
 BATCHES: Final = (1, 2, 4, 8)
+"""Studies of a run of the command."""
+
+AT_ONCE: Final = (1, 2, 4)
+"""Studies of a pass of the network."""
+
 PRECISIONS: Final = ("fp32", "bf16", "fp16")
 FLAGS: Final = ("avx2", "avx512_f", "avx512_vnni", "avx512_bf16", "avx512_fp16", "amx_tile", "amx_bf16", "amx_fp16")
 """Of a processor that decide how fast it multiplies."""
@@ -206,7 +211,7 @@ class Benchmark:
         return round_trips(folder / "studies", names, (x, y, z), self.settings.threads, self.settings.runs)
 
     def growth(self, folder: Path) -> dict[str, Any]:
-        """Seconds and memory of ``lckd segment`` against sequences, voxels and studies."""
+        """Seconds and memory of ``lckd segment`` against sequences, voxels and studies, and of batches in one pass."""
         studies = self._write_studies(folder / "batch", max(BATCHES))
         enlarged = {factor: self._write_study(folder / f"enlarged_{factor}" / "study", factor) for factor in ENLARGED}
         output = folder / "out"
@@ -219,9 +224,14 @@ class Benchmark:
             calls["million voxels", voxels] = functools.partial(self._segment, [study], output)
         for count in BATCHES:
             calls["studies", count] = functools.partial(self._segment, studies[:count], output)
+        for count in AT_ONCE:
+            s = self.settings
+            calls["studies at once", count] = functools.partial(pass_at_once, count, s.brain, self.device, s.threads)
         curves: dict[str, list[dict[str, Any]]] = {}
         for (curve, at), runs in in_turns(calls, self.settings.runs, "growth").items():
             curves.setdefault(curve, []).append({"at": at} | _figures(runs))
+        for point in curves["studies"]:
+            point["studies_per_hour"] = round(3600 * point["at"] / point["seconds"]["median"])
         return curves
 
     def _segment(self, inputs: Sequence[Path], output: Path, *options: str) -> Finished:

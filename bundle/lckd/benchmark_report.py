@@ -9,8 +9,13 @@ from lckd.evaluation import figure_of, table_row
 
 OURS_COLOUR, OTHERS_COLOUR, MEMORY_COLOUR = "#1b7f79", "#c08552", "0.45"
 
-AXES: Final = {"sequences": "sequences", "million voxels": "million voxels of the brain", "studies": "studies in a run"}
-"""What grows, by the name of its curve."""
+AXES: Final = {
+    "sequences": "sequences",
+    "million voxels": "million voxels of the brain",
+    "studies": "studies in a run",
+    "studies at once": "studies in a pass of the network",
+}
+"""What grows, by the name of its curve; the command's but for the last."""
 
 
 def summary(result: Mapping[str, Any]) -> list[str]:
@@ -124,12 +129,13 @@ def _server(result: Mapping[str, Any]) -> Iterator[str]:
 
 def _growth(result: Mapping[str, Any]) -> Iterator[str]:
     if growth := result.get("growth"):
-        yield from ("", "## Growth of `lckd segment`", "")
-        yield from (table_row(["", "", "seconds", "peak memory, GB"]), table_row(["---"] * 4))
+        yield from ("", "## Growth of `lckd segment`, and of the network alone on several studies at once", "")
+        yield from (table_row(["", "", "seconds", "peak memory, GB", "studies an hour"]), table_row(["---"] * 5))
         for curve, points in growth.items():
             for point in points:
                 cells = [AXES[curve], f"{point['at']:g}", _range(point["seconds"]), f"{point['peak_mb'] / 1000:.2f}"]
-                yield table_row(cells)
+                hourly = point.get("studies_per_hour")
+                yield table_row([*cells, "" if hourly is None else f"{hourly:,}"])
 
 
 def _place(machine: Mapping[str, Any]) -> str:
@@ -201,13 +207,23 @@ def _draw_growth(panels: Sequence[Any], growth: Mapping[str, Sequence[Mapping[st
         axes.fill_between(at, low, high, color=OURS_COLOUR, alpha=0.2)
         axes.plot(at, middle, "o-", color=OURS_COLOUR)
         axes.set(xlabel=AXES[curve], xlim=(0, 1.08 * max(at)), ylim=(0, 1.1 * max(high)))
+        for point in points:
+            if hourly := point.get("studies_per_hour"):
+                axes.annotate(
+                    f"{hourly:,}/h",
+                    (point["at"], point["seconds"]["median"]),
+                    (0, -12),
+                    fontsize=7,
+                    ha="center",
+                    textcoords="offset points",
+                )
         right = axes.twinx()
         right.plot(at, memory, "s--", color=MEMORY_COLOUR, markersize=4)
         right.set_ylim(0, 1.3 * max(memory))
         axes.tick_params(axis="y", colors=OURS_COLOUR)
         right.tick_params(axis="y", colors=MEMORY_COLOUR)
         if number == 0:
-            axes.set_ylabel("lckd segment, seconds", color=OURS_COLOUR)
+            axes.set_ylabel("seconds", color=OURS_COLOUR)
         if number == len(growth) - 1:
             right.set_ylabel("peak memory, GB", color=MEMORY_COLOUR)
         for side in (axes, right):

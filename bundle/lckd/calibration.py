@@ -79,15 +79,16 @@ def reliability(histogram: Histogram, temperature: float = 1.0) -> dict[str, Any
     }
 
 
-def soft_dice(probabilities: NDArray, voxels: NDArray | float = 1.0) -> float:
+def soft_dice(probabilities: NDArray, voxels: NDArray | None = None) -> float:
     """Dice to expect of the thresholded prediction if voxels are in the region with these probabilities.
 
-    Twice the expected intersection over the sum of both expected sizes; ``voxels`` counts each probability.
+    Twice the expected intersection over the sum of both expected sizes; ``voxels`` counts each probability, once if
+    not given.
     """
-    counted = probabilities * voxels
+    counted = probabilities if voxels is None else probabilities * voxels
     found = probabilities > 0.5
     both = 2 * float(counted[found].sum(dtype=np.float64)) + SMOOTHING_VOXELS
-    predicted = float(np.where(found, voxels, 0).sum(dtype=np.float64))
+    predicted = float(np.count_nonzero(found) if voxels is None else voxels[found].sum(dtype=np.float64))
     return both / (predicted + float(counted.sum(dtype=np.float64)) + SMOOTHING_VOXELS)
 
 
@@ -131,11 +132,15 @@ class Calibration:
             return cls()
         return cls(facts["temperature"], {region: tuple(line) for region, line in facts["dice_line"].items()})
 
-    def apply(self, probabilities: Tensor, subset: str) -> Tensor:
-        """Calibrated probabilities ``(3, X, Y, Z)`` of ET, WT and TC; zero, outside the brain, stays zero."""
-        temperature = torch.tensor([self.of_subset(subset)[region] for region in REGIONS])[:, None, None, None]
-        # In place: on a whole image, memory for every step would cost more than the arithmetic.
-        return torch.logit(probabilities, eps=1e-6).div_(temperature).sigmoid_().mul_(probabilities > 0)
+    def apply_(self, probabilities: Tensor, subset: str) -> Tensor:
+        """Calibrate probabilities ``(3, X, Y, Z)`` of ET, WT and TC in place; zero, outside the brain, stays zero.
+
+        On a whole image, memory for every step would cost more than the arithmetic.
+        """
+        for region, channel in zip(REGIONS, probabilities, strict=True):
+            outside = channel == 0
+            channel.logit_(eps=1e-6).div_(self.of_subset(subset)[region]).sigmoid_().masked_fill_(outside, 0)
+        return probabilities
 
     def of_subset(self, subset: str) -> Mapping[str, float]:
         """Temperature per region of a subset, e.g. ``flair+t2``; 1 where it was not fitted."""
@@ -145,7 +150,7 @@ class Calibration:
         """Dice to expect of this very study per region, from calibrated probabilities ``(3, X, Y, Z)``."""
         if self.dice_line is None:
             return None
-        estimates = (soft_dice(channel.numpy()) for channel in probabilities)
+        estimates = (soft_dice(channel[channel > 0]) for channel in probabilities.numpy())  # zeros would add nothing
         return {region: self.on_line(region, value) for region, value in zip(REGIONS, estimates, strict=True)}
 
     def on_line(self, region: str, estimate: float) -> float:

@@ -1,6 +1,6 @@
 """The networks that the benchmark compares, each on one image: ours, MONAI's SegResNet and the paper's.
 
-``python -m lckd.contenders`` runs one of them in a fresh process, for its first pass and its peak memory.
+``python -m lckd.contenders`` runs one of them in a fresh process, for its first passes and its peak memory.
 """
 
 import functools
@@ -25,7 +25,7 @@ from lckd.inferer import StudyInferer, pad
 from lckd.memory import keep_freed_memory
 from lckd.network import LCKDNet
 from lckd.paper_network import PaperDecoder, PaperEncoder
-from lckd.processes import run_python
+from lckd.processes import Finished, run_python
 from lckd.segmentation import PreparedStudy, Segmenter
 from lckd.sequences import SEQUENCES
 
@@ -103,6 +103,14 @@ def ours(sequences: int, size: Size, device: torch.device, precision: str) -> Co
 
     padded, _ = pad(image.as_tensor()[None], segmenter.inferer.divisor)
     return Contender(run, LCKDNet().eval(), (padded, availability[None]))
+
+
+def ours_at_once(studies: int, size: Size, device: torch.device, precision: str) -> Contender:
+    """Our network with random weights on so many studies with four sequences in one pass."""
+    padded, _ = pad(_image(size)[None], divisor=StudyInferer().divisor)
+    availability = torch.ones(studies, len(SEQUENCES), dtype=torch.bool)
+    network = LCKDNet().to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+    return _plain(network, (padded.repeat(studies, 1, 1, 1, 1), availability), device, precision)
 
 
 def segresnet(size: Size, device: torch.device, precision: str) -> Contender:
@@ -288,24 +296,36 @@ def _peak_calls(device: torch.device, dtype: torch.dtype) -> tuple[dict[str, Cal
     return {name: functools.partial(timed, call) for name, call in calls.items()}, gflop
 
 
+def pass_at_once(studies: int, size: Size, device: torch.device, threads: int) -> Finished:
+    """The second pass of ``ours_at_once``, and the memory of its process, or on a GPU there."""
+    return _in_fresh_process(size, "auto", device, threads, studies=studies, passes=2)
+
+
 def _fresh(name: str, size: Size, precision: str, device: torch.device, threads: int) -> dict[str, float]:
     """Seconds of a contender's first pass and its peak memory, in a process of its own."""
-    what = {"name": name, "size": size, "precision": precision, "device": str(device), "threads": threads}
+    finished = _in_fresh_process(size, precision, device, threads, name=name, passes=1)
+    return {"cold_s": finished.seconds, "peak_mb": round(finished.peak_mb)}
+
+
+def _in_fresh_process(size: Size, precision: str, device: torch.device, threads: int, **what: Any) -> Finished:
+    """What ``main`` measures."""
+    what |= {"size": size, "precision": precision, "device": str(device), "threads": threads}
     finished = run_python(["-m", "lckd.contenders", json.dumps(what)], threads)
     said = json.loads(finished.said.splitlines()[-1])
-    return {"cold_s": said["cold_s"], "peak_mb": round(said["device_mb"] or finished.peak_mb)}
+    return replace(finished, seconds=said["seconds"], peak_mb=said["device_mb"] or finished.peak_mb)
 
 
 def main() -> None:
-    """Run one contender once and print its seconds and, on a GPU, its peak memory there as JSON."""
+    """Run one contender and print the seconds of its last pass and, on a GPU, its peak memory there as JSON."""
     keep_freed_memory()  # as the command line does, for all of them alike
     what = json.loads(sys.argv[1])
     torch.set_num_threads(what["threads"])
     device = choose_device(what["device"])
-    contender = builders(tuple(what["size"]), device, what["precision"])[what["name"]]()
-    cold_s = round(contender.seconds(), 5)
+    image = (tuple(what["size"]), device, what["precision"])
+    contender = ours_at_once(what["studies"], *image) if "studies" in what else builders(*image)[what["name"]]()
+    seconds = [round(contender.seconds(), 5) for _ in range(what["passes"])]
     device_mb = torch.cuda.max_memory_allocated(device) / 1e6 if device.type == "cuda" else None
-    print(json.dumps({"cold_s": cold_s, "device_mb": device_mb}))
+    print(json.dumps({"seconds": seconds[-1], "device_mb": device_mb}))
 
 
 if __name__ == "__main__":

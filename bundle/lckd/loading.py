@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,33 @@ from lckd.sequences import BRATS_VALUES, LABELS, SEQUENCES, parse_subset, refere
 
 LEAST_OVERLAP = 0.5
 """Fraction of the reference's box that another sequence, or the label map, must cover."""
+
+
+@dataclass(frozen=True)
+class SequenceImages:
+    """The sequences of a study on one grid.
+
+    Attributes:
+        images: ``(X, Y, Z)`` float32 per available sequence.
+        reference: sequence whose grid it is.
+        grid: the reference as it was read.
+        warnings: what the user should know.
+    """
+
+    images: dict[str, torch.Tensor]
+    reference: str
+    grid: Image
+    warnings: list[str]
+
+    @property
+    def affine(self) -> torch.Tensor:
+        """``(4, 4)`` voxel to world in mm, RAS."""
+        return torch.from_numpy(self.grid.affine)
+
+    @property
+    def availability(self) -> torch.Tensor:
+        """``(4,)`` boolean."""
+        return torch.tensor([sequence in self.images for sequence in SEQUENCES])
 
 
 class LoadStudy(Transform):
@@ -45,29 +73,35 @@ class LoadStudy(Transform):
         Raises:
             StudyError: a file cannot be used, no sequence is left, or grids do not overlap.
         """
+        read = self.read(item)
+        stacked = torch.zeros(len(SEQUENCES), *read.grid.array.shape)
+        availability = read.availability
+        for sequence in tuple(read.images):
+            stacked[SEQUENCES.index(sequence)] = read.images.pop(sequence)
+        loaded = {
+            "study": item["study"],
+            "image": MetaTensor(stacked, affine=read.affine),
+            "availability": availability,
+            "reference": read.reference,
+            "warnings": read.warnings,
+        }
+        if "label" in item:
+            loaded["label"] = _read_label(Path(item["label"]), read.reference, read.grid, read.warnings)
+        return loaded
+
+    def read(self, item: dict[str, Any]) -> SequenceImages:
+        """The available sequences of an item, to be let go one by one where memory is short; raises as a call does."""
         images = self._read(item)
         reference = reference_sequence(tuple(images))
         grid = images[reference]
         warnings = [warning for image in images.values() for warning in image.warnings]
         warnings += item.get("notes", ())
-        stacked = torch.zeros(len(SEQUENCES), *grid.array.shape)
-        for sequence, image in images.items():
-            stacked[SEQUENCES.index(sequence)] = _on_grid(sequence, image, reference, grid, warnings)
         heads = [name for name, image in images.items() if not looks_skull_stripped(image.array, image.affine)]
+        tensors = {name: _on_grid(name, images.pop(name), reference, grid, warnings) for name in tuple(images)}
         if heads:
             which = "+".join(heads)
             warnings.insert(0, f"{which} does not look skull-stripped; results on whole heads are not to be trusted")
-        affine = torch.from_numpy(grid.affine)
-        loaded = {
-            "study": item["study"],
-            "image": MetaTensor(stacked, affine=affine),
-            "availability": torch.tensor([sequence in images for sequence in SEQUENCES]),
-            "reference": reference,
-            "warnings": warnings,
-        }
-        if "label" in item:
-            loaded["label"] = _read_label(Path(item["label"]), reference, grid, warnings)
-        return loaded
+        return SequenceImages(tensors, reference, grid, warnings)
 
     def _read(self, item: dict[str, Any]) -> dict[str, Image]:
         if "image" in item:

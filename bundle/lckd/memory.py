@@ -1,4 +1,4 @@
-"""Memory that a process frees stays its own, so that the next large tensor does not begin with page faults."""
+"""Memory that a process frees: to be kept, so that the next large tensor does not begin with page faults, or not."""
 
 import ctypes
 
@@ -18,3 +18,11 @@ def keep_freed_memory() -> None:
         return
     for parameter, value in ((_MMAP_MAX, 0), (_TRIM_THRESHOLD, 2**31 - 1), (_TOP_PAD, 2**26)):
         mallopt(parameter, value)
+
+
+def give_back_freed_memory() -> None:
+    """Let glibc give back what is free within its heap, in pieces that may be too small for what comes next."""
+    try:
+        ctypes.CDLL(None).malloc_trim(0)
+    except (AttributeError, OSError, TypeError):
+        return

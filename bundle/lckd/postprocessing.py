@@ -11,7 +11,7 @@ from torch import Tensor
 
 from lckd.marks import NO_MARKS, Marks
 from lckd.sequences import REGIONS
-from lckd.transforms import label_map_of
+from lckd.transforms import box_of, label_map_of
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Postprocessing:
         enhancing, whole, core = (regions[REGIONS.index(name)] for name in ("et", "wt", "tc"))
         # An enhancing voxel is core all the same, so that nothing but its name is lost.
         core |= enhancing
-        small = int(enhancing.sum()) * voxel_ml < self.smallest_enhancing_ml
+        small = int(enhancing.count_nonzero()) * voxel_ml < self.smallest_enhancing_ml
         if small and not (marks.claims[:, REGIONS.index("et")] > 0).any():
             enhancing[:] = False
         whole |= core
@@ -60,8 +60,11 @@ NO_POSTPROCESSING = Postprocessing(smallest_lesion_ml=0, smallest_enhancing_ml=0
 
 def _large_components(mask: NDArray[np.bool_], voxels: float, wanted: NDArray[np.int64]) -> NDArray[np.bool_]:
     """``mask`` without the connected components that have fewer ``voxels`` and none of those ``wanted``."""
-    components, count = ndimage.label(mask)
+    box = box_of(mask)
+    components, count = ndimage.label(mask[box])
     kept = np.bincount(components.ravel(), minlength=count + 1) >= voxels
-    kept[components[tuple(wanted.T)]] = True
+    kept[components[tuple(wanted.T - [[side.start] for side in box])]] = True
     kept[0] = False
-    return kept[components]
+    large = np.zeros_like(mask)
+    large[box] = kept[components]
+    return large

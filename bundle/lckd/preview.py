@@ -59,9 +59,9 @@ def draw_preview(
     """
     volumes = volumes_ml(label_map, affine)["labels"]
     image, label_map, spacing_mm = _to_ras(image, label_map, affine)
-    inside = image[image != image.flat[0]]
-    low, high = np.percentile(inside if inside.size else image, (0.5, 99.7))
-    grey = (np.clip((image - low) / max(float(high - low), 1e-6), 0, 1) * 255).astype(np.uint8)
+    values = image.ravel(order="K")  # as they lie in memory; files have the first axis fastest
+    inside = values[values != image.flat[0]]
+    low, high = np.percentile(inside if inside.size else values, (0.5, 99.7))
     extent_mm = max(side * size for side, size in zip(image.shape, spacing_mm, strict=True))
     canvas = Image.new("RGB", (3 * PANEL + 4 * MARGIN, PANEL + 128), BACKGROUND)
     draw = ImageDraw.Draw(canvas)
@@ -70,7 +70,9 @@ def draw_preview(
         tumour = (label_map > 0).sum(axis=tuple(other for other in range(3) if other != axis))
         index = int(tumour.argmax()) if tumour.any() else image.shape[axis] // 2
         plane = [size for other, size in enumerate(spacing_mm) if other != axis]
-        panel = _panel(np.take(grey, index, axis), np.take(label_map, index, axis), plane, PANEL / extent_mm)
+        shades = np.clip((np.moveaxis(image, axis, 0)[index] - low) / max(float(high - low), 1e-6), 0, 1)
+        grey = (shades * 255).astype(np.uint8)
+        panel = _panel(grey, np.moveaxis(label_map, axis, 0)[index], plane, PANEL / extent_mm)
         corner = (MARGIN + number * (PANEL + MARGIN), 50)
         canvas.paste(panel, corner)
         _letter(draw, corner, f"{name} {index + 1}/{image.shape[axis]}", letters)

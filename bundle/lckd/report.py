@@ -29,10 +29,11 @@ def voxel_ml_of(affine: NDArray) -> float:
 def volumes_ml(label_map: NDArray[np.uint8], affine: NDArray) -> dict[str, dict[str, float]]:
     """Volumes in mL of a label map ``(X, Y, Z)``: per label under ``labels``, per region under ``regions``."""
     voxel_ml = voxel_ml_of(affine)
-    counts = np.bincount(label_map.ravel(), minlength=max(LABELS.values()) + 1)
+    # np.bincount would take eight times the label map's memory.
+    counts = {value: int(np.count_nonzero(label_map == value)) for value in LABELS.values()}
     return {
-        "labels": {name: round(float(counts[value]) * voxel_ml, 3) for name, value in LABELS.items()},
-        "regions": {r: round(float(counts[list(REGION_LABELS[r])].sum()) * voxel_ml, 3) for r in REGIONS},
+        "labels": {name: round(counts[value] * voxel_ml, 3) for name, value in LABELS.items()},
+        "regions": {r: round(sum(counts[value] for value in REGION_LABELS[r]) * voxel_ml, 3) for r in REGIONS},
     }
 
 

@@ -1,33 +1,40 @@
 """A study's files to a label map on the reference sequence's own grid, and a report on how."""
 
+import operator
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass
-from functools import partial
+from functools import partial, reduce
 from pathlib import Path
 from typing import Any
 
 import torch
 from monai.data import MetaTensor
 from monai.transforms import Compose
+from monai.utils import TraceKeys
 from torch import Tensor
 
 from lckd.calibration import Calibration
 from lckd.devices import choose_device, choose_precision, out_of_memory
 from lckd.inferer import StudyInferer, availability_of, encode_study, join_features, one_by_one, pad
-from lckd.loading import LoadStudy
+from lckd.loading import LoadStudy, SequenceImages
+from lckd.memory import give_back_freed_memory
 from lckd.network import LCKDNet
 from lckd.postprocessing import Postprocessing
 from lckd.refinement import Decoded, decode
 from lckd.report import expected_dice, missing_sequences, study_report, voxel_ml_of
 from lckd.sequences import SEQUENCES, subset_name
-from lckd.transforms import preprocessing
+from lckd.transforms import box_of, preprocessing
 from lckd.weights import WEIGHTS, load_weights, metadata
 
 FALLBACK_WINDOWS = (128, 96, 64)
 """Windows in voxels to try, one after the other, when the memory does not suffice."""
+
+
+LARGE_VOXELS = 50_000_000
+"""Of an image from which on freed memory is given back between steps; BraTS's have 9 million."""
 
 
 @dataclass(frozen=True)
@@ -149,7 +156,7 @@ class Segmenter:
         Raises:
             StudyError: the study cannot be used; the message says why.
         """
-        return self.segment(self.prepare(item))
+        return self.segment(self.prepare(item), keep=False)
 
     def prepare(self, item: Mapping[str, Any], loading: LoadStudy | None = None) -> PreparedStudy:
         """Load and preprocess the study of a data list's ``item``.
@@ -163,29 +170,50 @@ class Segmenter:
         """
         timings: dict[str, float] = {}
         with timed(timings, "load"):
-            loaded = (loading or self.loading)(dict(item))
-        affine, reference = loaded["image"].affine, loaded["reference"]
-        shown = loaded["image"][SEQUENCES.index(reference)].as_tensor().clone()  # preprocessing works in place
+            read = (loading or self.loading).read(dict(item))
+        availability, shown = read.availability, read.images[read.reference]
         with timed(timings, "preprocess"):
-            image = self.preprocess({"image": loaded["image"]})["image"]
+            image = self._preprocessed(read)
         return PreparedStudy(
             study=item["study"],
             image=image,
-            availability=loaded["availability"],
-            reference=reference,
-            shown=shown,
-            affine=affine,
-            warnings=tuple(loaded["warnings"]),
+            availability=availability,
+            reference=read.reference,
+            shown=shown.clone(),  # of a 4-D file it would hold on to all channels
+            affine=read.affine,
+            warnings=tuple(read.warnings),
             timings_s=timings,
         )
 
-    def segment(self, prepared: PreparedStudy) -> Segmentation:
-        """Segment a study; what the network gave is kept in ``prepared``, so that a second time costs none of it."""
+    def _preprocessed(self, read: SequenceImages) -> MetaTensor:
+        """``(4, D, H, W)`` of images that are used up, one after the other: of a large study each takes a lot."""
+        box = box_of(reduce(operator.or_, (image.numpy() != 0 for image in read.images.values())))
+        channels = {}
+        for sequence in tuple(read.images):
+            item = {"image": MetaTensor(read.images.pop(sequence)[None], affine=read.affine), "box": box}
+            channels[sequence] = self.preprocess(item)["image"]
+            del item
+            _tidy(read.grid.array.size)
+        missing = torch.zeros_like(channels[read.reference])
+        return torch.cat([channels.get(sequence, missing) for sequence in SEQUENCES])  # type: ignore[return-value]
+
+    def segment(self, prepared: PreparedStudy, keep: bool = True) -> Segmentation:
+        """Segment a study.
+
+        Args:
+            prepared: the study.
+            keep: what the network gave, in ``prepared``, so that a second time costs none of it.
+        """
         timings, warnings = dict(prepared.timings_s), list(prepared.warnings)
+        _tidy(prepared.shown.numel())
         with timed(timings, "network"):
             logits, device = self.infer(prepared, warnings)
+        if not keep:
+            prepared.features = prepared.decoded = None
+        _tidy(prepared.shown.numel())
         with timed(timings, "postprocess"):
             raw = self.on_original_grid(logits, prepared.image)
+            del logits
             prepared.label_map = self.postprocessing(raw, voxel_ml_of(prepared.affine.numpy()))[0]
         return self.reported(prepared, prepared.label_map, raw, device, timings, warnings)
 
@@ -203,13 +231,13 @@ class Segmenter:
         Args:
             prepared: the study.
             label_map: ``(X, Y, Z)`` on the original grid.
-            raw: ``(3, X, Y, Z)`` probabilities on it, not calibrated.
+            raw: ``(3, X, Y, Z)`` probabilities on it, not calibrated; they become the result's.
             device: that computed them.
             timings: in seconds, per step.
             warnings: for the user.
         """
         with timed(timings, "report"):
-            probabilities = self.calibration.apply(raw, subset_name(prepared.subset))
+            probabilities = self.calibration.apply_(raw, subset_name(prepared.subset))
             subset = prepared.subset
             estimated = self.calibration.estimated_dice(probabilities)
         timings["total"] = round(sum(timings.values()), 3)
@@ -287,8 +315,17 @@ class Segmenter:
         """Probabilities ``(3, X, Y, Z)`` on the grid that ``image`` had before ``preprocess``."""
         # Outside the cropped box the inverse pads with zero, which is a probability but no logit.
         # MONAI's inverse empties what it has inverted, and an image is inverted for once per subset.
-        traced = MetaTensor(logits.sigmoid(), meta=image.meta, applied_operations=deepcopy(image.applied_operations))
+        operations = deepcopy(image.applied_operations)
+        for operation in operations:
+            if "dtype" in operation[TraceKeys.EXTRA_INFO]:  # of resampling: double precision doubles the memory
+                operation[TraceKeys.EXTRA_INFO]["dtype"] = "float32"
+        traced = MetaTensor(logits.sigmoid(), meta=image.meta, applied_operations=operations)
         return self.preprocess.inverse({"image": traced})["image"].as_tensor()
+
+
+def _tidy(voxels: int) -> None:
+    if voxels >= LARGE_VOXELS:
+        give_back_freed_memory()
 
 
 @contextmanager

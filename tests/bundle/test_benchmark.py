@@ -20,6 +20,7 @@ from lckd.contenders import (
     builders,
     in_turns,
     ours,
+    ours_at_once,
     paper,
     paper_windows,
     segresnet,
@@ -40,6 +41,7 @@ def measured(tmp_path_factory) -> tuple:
     settings = Settings((TINY,), TINY, threads=1, runs=1, studies=2, device="cpu", precisions=("fp32",))
     with pytest.MonkeyPatch.context() as few:
         few.setattr(benchmark, "BATCHES", (2,))
+        few.setattr(benchmark, "AT_ONCE", (1, 3))
         few.setattr(benchmark, "ENLARGED", (1.25,))
         result = Benchmark(output, settings).run(["network", "command", "batch", "growth"])
     return output, result
@@ -108,6 +110,14 @@ class TestContenders:
 
     def test_all_windows_of_the_paper_cover_the_image(self):
         assert paper(TINY, CPU, "fp32", every_window=True).run().shape == (1, 3, *TINY)
+
+    def test_studies_at_once_give_what_each_gives_alone(self):
+        contender = ours_at_once(2, TINY, CPU, "fp32")
+        with torch.inference_mode():
+            alone = contender.network(*(value[:1] for value in contender.inputs))
+        logits = contender.run()
+        assert logits.shape == (2, 3, *TINY)
+        torch.testing.assert_close(logits[1:], alone, rtol=1e-3, atol=1e-3)
 
     def test_calls_take_turns(self):
         order = []
@@ -215,6 +225,9 @@ class TestMeasured:
         assert [point["at"] for point in growth["sequences"]] == [1, 2, 3, 4]
         assert [point["at"] for point in growth["studies"]] == [2]
         assert [point["at"] for point in growth["million voxels"]] == [0.064]
+        assert [point["at"] for point in growth["studies at once"]] == [1, 3]
+        studies = growth["studies"][0]
+        assert studies["studies_per_hour"] == pytest.approx(3600 * 2 / studies["seconds"]["median"], abs=1)
         assert all(point["seconds"]["min"] > 0 for points in growth.values() for point in points)
 
 

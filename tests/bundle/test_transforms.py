@@ -4,8 +4,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from monai.data import MetaTensor
+from monai.transforms import NormalizeIntensityd
 
-from lckd.transforms import LabelMapToRegionsd, label_map_of, preprocessing, regions_of
+from lckd.transforms import LabelMapToRegionsd, NormalizeNonzerod, box_of, label_map_of, preprocessing, regions_of
 
 LABEL_MAPS = arrays.arrays(np.uint8, (1, 3, 4, 2), elements=st.integers(0, 3))
 
@@ -70,3 +71,35 @@ def test_other_spacings_become_one_millimetre_and_come_back():
     image = preprocess({"image": study(spacing_mm=2.0)})["image"]
     assert image.pixdim.tolist() == [1, 1, 1]
     assert preprocess.inverse({"image": image})["image"].shape == (4, 20, 24, 18)
+
+
+def test_sequences_preprocessed_one_at_a_time_are_the_study():
+    whole, preprocess = study(spacing_mm=2.0, flip=True), preprocessing()
+    whole[1, 2:10, 7:22, 5:17] = 7 + torch.arange(12.0)
+    box = box_of(whole.numpy().any(0))
+    alone = [preprocess({"image": whole[[index]], "box": box})["image"] for index in range(4)]
+    together = preprocess({"image": whole})["image"]
+    assert torch.equal(torch.cat(alone).as_tensor(), together.as_tensor())
+    assert preprocess.inverse({"image": alone[0]})["image"].shape == (1, 20, 24, 18)
+
+
+def test_normalization_gives_what_that_of_monai_gives():
+    image = study()
+    image[1] = 3 * (image[0] != 0)  # constant, and the other two are empty
+    expected = NormalizeIntensityd("image", nonzero=True, channel_wise=True)({"image": image.clone()})["image"]
+    found = NormalizeNonzerod("image")({"image": image})["image"]
+    assert torch.equal(found.as_tensor(), expected.as_tensor())
+
+
+def test_preprocessing_leaves_the_image_as_it_was():
+    image = study()
+    before = image.clone()
+    preprocessing()({"image": image})
+    assert torch.equal(image.as_tensor(), before.as_tensor())
+
+
+def test_the_box_of_an_empty_mask_is_the_whole_image():
+    mask = np.zeros((4, 5, 6), bool)
+    assert box_of(mask) == (slice(0, 4), slice(0, 5), slice(0, 6))
+    mask[1, 2:4, 5] = True
+    assert box_of(mask) == (slice(1, 2), slice(2, 4), slice(5, 6))
