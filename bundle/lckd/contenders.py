@@ -17,7 +17,7 @@ import torch
 from monai.data import MetaTensor
 from monai.networks.nets import SegResNet
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils.flop_counter import FlopCounterMode, conv_flop_count
 from tqdm import tqdm
 
 from lckd.devices import choose_device, choose_precision
@@ -66,7 +66,8 @@ class Contender:
     def gmac(self) -> float:
         """Multiply-adds of the whole image's convolutions, in 10^9, counted in a pass."""
         device = next(self.network.parameters()).device
-        with torch.inference_mode(), FlopCounterMode(display=False) as counter:
+        onednn = {torch.ops.aten.mkldnn_convolution: _onednn_flop}  # of lckd.blocks.Conv; torch does not know it
+        with torch.inference_mode(), FlopCounterMode(display=False, custom_mapping=onednn) as counter:
             self.network(*(value.to(device) for value in self.inputs))
         return self.passes * counter.get_total_flops() / 2e9
 
@@ -75,6 +76,10 @@ class Contender:
         start = time.perf_counter()
         self.run()
         return (time.perf_counter() - start) * self.passes / self.passes_run
+
+
+def _onednn_flop(image: Sequence[int], weight: Sequence[int], *_: Any, out_shape: Sequence[int], **__: Any) -> int:
+    return conv_flop_count(list(image), list(weight), list(out_shape))
 
 
 def ours(sequences: int, size: Size, device: torch.device, precision: str) -> Contender:

@@ -2,6 +2,7 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from lckd.blocks import Conv
 from lckd.decoder import Decoder
 from lckd.encoder import Encoder
 from lckd.filling import fill, fuse
@@ -86,6 +87,17 @@ def test_cost_falls_with_the_number_of_sequences():
         operations.append(counter.get_total_flops())
     assert operations == sorted(operations)
     assert operations[0] < 0.45 * operations[3]
+
+
+@pytest.mark.parametrize("kernel", [1, 3])
+def test_a_convolution_is_the_same_with_and_without_a_gradient(kernel):
+    layer = Conv(6, 5, kernel, padding=kernel // 2, stride=kernel // 2 + 1)
+    features = torch.randn(1, 6, 9, 7, 5)
+    expected = layer(features)
+    for layout in (torch.contiguous_format, torch.channels_last_3d):
+        with torch.inference_mode():
+            found = layer.to(memory_format=layout)(features.contiguous(memory_format=layout))
+        torch.testing.assert_close(found, expected.detach(), rtol=1e-5, atol=1e-5)
 
 
 def test_the_default_network_has_at_most_6_million_parameters():
