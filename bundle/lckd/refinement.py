@@ -47,7 +47,7 @@ class Decoded:
 
     features: Tensor
     logits: Tensor
-    t1ce: bool = True
+    t1ce: bool
 
     def to(self, device: torch.device) -> "Decoded":
         """The same on a device."""
@@ -166,7 +166,7 @@ def channels_of(distances: Tensor) -> Tensor:
     return torch.stack([torch.exp(-distances / decay) for decay in DECAYS], 1).flatten(0, 1)
 
 
-def belief_in(distances: Tensor, t1ce: bool = True) -> Tensor:
+def belief_in(distances: Tensor, t1ce: bool) -> Tensor:
     """Logits ``(3, D, H, W)`` that marks add to their surroundings.
 
     Someone who clicks means more than a voxel: without it, where features do not tell a region from another, clicks

@@ -133,9 +133,10 @@ class RefinementValidation:
 
     def __call__(self, engine: SupervisedEvaluator, batch: Mapping[str, Any]) -> Tensor:
         """Dice ``(15, 3)`` of one study; NaN for a subset it cannot have or that is not measured."""
-        image, target = (
+        image, label = (
             pad(convert_to_tensor(batch[key], track_meta=False), self.divisor)[0] for key in ("image", "label")
         )
+        target = label.bool()
         dice = torch.full((len(SUBSETS), len(REGIONS)), torch.nan)
         network: RefinementNet = engine.network  # type: ignore[assignment]
         network.eval()
@@ -146,7 +147,7 @@ class RefinementValidation:
             decoded = decode_study(self.network, image, chosen, self.amp)
             row = dice[SUBSETS.index(subset)]
             for index, region in enumerate(REGIONS):
-                logits = self._clicked(network, decoded, region, target[0].bool())
+                logits = self._clicked(network, decoded, region, target[0])
                 predicted = regions_of(label_map_of(logits > 0))[None, [index]]
                 row[index] = compute_dice(predicted, target[:, [index]], ignore_empty=False)[0, 0]
         return dice

@@ -41,7 +41,9 @@ def network() -> RefinementNet:
 @pytest.fixture
 def decoded() -> Decoded:
     generator = torch.Generator().manual_seed(1)
-    return Decoded(torch.randn(24, 64, 16, 16, generator=generator), torch.randn(3, 128, 32, 32, generator=generator))
+    return Decoded(
+        torch.randn(24, 64, 16, 16, generator=generator), torch.randn(3, 128, 32, 32, generator=generator), t1ce=True
+    )
 
 
 class TestNetwork:
@@ -51,7 +53,7 @@ class TestNetwork:
         logits = torch.full_like(decoded.logits, -4.0)
         with torch.inference_mode():
             refined = refine(
-                RefinementNet().eval(), Decoded(features, logits), region_marks("tc", True, [[10, 10, 10]])
+                RefinementNet().eval(), Decoded(features, logits, t1ce=True), region_marks("tc", True, [[10, 10, 10]])
             )
         et, wt, tc = (refined[REGIONS.index(name)] > 0 for name in ("et", "wt", "tc"))
         assert tc[2:18, 2:18, 2:18].all() and not tc[24:].any()
@@ -98,7 +100,7 @@ class TestChannels:
 
     def test_the_nearer_of_two_marks_is_believed(self):
         marks = region_marks("wt", True, [[30, 40, 40]]) + region_marks("wt", False, [[50, 40, 40]])
-        wt = belief_in(distances_to(marks, box_around(marks.voxels, (80, 80, 80))))[REGIONS.index("wt")]
+        wt = belief_in(distances_to(marks, box_around(marks.voxels, (80, 80, 80))), t1ce=True)[REGIONS.index("wt")]
         assert (wt[24:39, 40, 40] > 0).all() and (wt[42:56, 40, 40] < 0).all()
 
     def test_the_box_holds_every_window_and_fits_the_network(self):

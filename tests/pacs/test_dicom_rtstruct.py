@@ -208,10 +208,6 @@ class TestHeader:
         assert (facts.AlgorithmName, facts.AlgorithmVersion, dataset.SoftwareVersions) == ("LCKD", "9.8", "9.8")
         assert "flair+t2" in facts.AlgorithmParameters
 
-    def test_an_edited_label_map_is_semiautomatic(self, tmp_path, stack):
-        written = write_rtstruct(tumour(), AXIAL, stack, tmp_path / "rtstruct.dcm", manual=True)
-        assert dcmread(written.path).StructureSetROISequence[0].ROIGenerationAlgorithm == "SEMIAUTOMATIC"
-
     @pytest.mark.parametrize("multiframe", [False, True], ids=["classic", "enhanced"])
     def test_dciodvfy_finds_no_error(self, tmp_path, multiframe):
         program = tool("dciodvfy", "apt-get install dicom3tools")

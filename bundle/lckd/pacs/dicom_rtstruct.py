@@ -26,10 +26,9 @@ from pydicom.uid import RTStructureSetStorage
 from scipy.spatial.distance import cdist
 
 from lckd.errors import StudyError, reason
-from lckd.files import write_atomically
 from lckd.pacs.conversion import RAS_TO_LPS, Planes, planes_of
-from lckd.pacs.dicom_seg import BRAIN, CATEGORY, CLOSE_MM, TYPES, Algorithm, check_values, sample_on_planes
-from lckd.pacs.dicom_source import Source, references_of
+from lckd.pacs.dicom_seg import BRAIN, CATEGORY, CLOSE_MM, TYPES, Algorithm, sample_on_planes
+from lckd.pacs.dicom_source import Source, references_of, save
 from lckd.pacs.study import Stack
 from lckd.preview import COLOURS, OUTLINES
 from lckd.report import DISCLAIMER
@@ -82,8 +81,6 @@ def write_rtstruct(
     path: str | Path,
     *,
     algorithm: Algorithm | None = None,
-    manual: bool = False,
-    series_description: str = "Glioma contours (research use only)",
 ) -> WrittenRtstruct:
     """Write a label map's regions as RTSTRUCT with contours on the slices of ``stack``, atomically.
 
@@ -93,14 +90,11 @@ def write_rtstruct(
         stack: the source series.
         path: the file.
         algorithm: what made it.
-        manual: a person has edited it.
-        series_description: up to 64 characters.
 
     Raises:
         StudyError: an unknown label value, a source that cannot be referenced, a file that cannot be written, or one
             whose contours enclose other voxels than the label map has; then nothing is left behind.
     """
-    check_values(label_map)
     path, planes, algorithm = Path(path), planes_of(stack), algorithm or Algorithm()
     on_planes = sample_on_planes(label_map, affine, planes)
     masks = {region: np.isin(on_planes, REGION_LABELS[region]) for region in OUTLINES}  # largest first
@@ -109,23 +103,14 @@ def write_rtstruct(
     if not found:
         return WrittenRtstruct(None, {}, not_detected)
     source = Source.of(stack, planes)
-    dataset = _structure_set(source, algorithm, series_description)
+    dataset = _structure_set(source, algorithm)
     dataset.StructureSetROISequence, dataset.ROIContourSequence, dataset.RTROIObservationsSequence = [], [], []
     for number, (region, mask) in enumerate(found.items(), start=1):
-        dataset.StructureSetROISequence.append(_roi(number, region, dataset.FrameOfReferenceUID, algorithm, manual))
+        dataset.StructureSetROISequence.append(_roi(number, region, dataset.FrameOfReferenceUID, algorithm))
         dataset.ROIContourSequence.append(_roi_contour(number, region, mask, planes, source))
         dataset.RTROIObservationsSequence.append(_observation(number, region))
-
-    def write(temporary: Path) -> None:
-        dataset.save_as(temporary, enforce_file_format=True)
-        _compare(temporary, stack, {REGION_NAMES[region]: mask for region, mask in found.items()})
-
-    try:
-        write_atomically(path, write)
-    except OSError as error:
-        raise StudyError(
-            f"{path} cannot be written ({error.strerror or error}); free space or choose another"
-        ) from error
+    drawn = {REGION_NAMES[region]: mask for region, mask in found.items()}
+    save(dataset, path, lambda written: _compare(written, stack, drawn))
     numbers = {region: number for number, region in enumerate(found, start=1)}
     return WrittenRtstruct(path, numbers, not_detected, source.warnings, str(dataset.SeriesInstanceUID))
 
@@ -208,7 +193,7 @@ def _flip(mask: NDArray[np.bool_], polygon: NDArray[np.float64]) -> None:
 # --- the structure set ------------------------------------------------------------------------------------------------
 
 
-def _structure_set(source: Source, algorithm: Algorithm, series_description: str) -> highdicom.SOPClass:
+def _structure_set(source: Source, algorithm: Algorithm) -> highdicom.SOPClass:
     """Everything but the ROIs."""
     image, now = source.datasets[0], datetime.now()
     try:
@@ -225,7 +210,7 @@ def _structure_set(source: Source, algorithm: Algorithm, series_description: str
             manufacturer_model_name=algorithm.name,
             software_versions=algorithm.version,
             device_serial_number="none",
-            series_description=series_description,
+            series_description="Glioma contours (research use only)",
             specific_character_set=image.get("SpecificCharacterSet"),
         )
         dataset.copy_patient_and_study_information(image)
@@ -250,12 +235,12 @@ def _structure_set(source: Source, algorithm: Algorithm, series_description: str
     return dataset
 
 
-def _roi(number: int, region: str, frame_of_reference: str, algorithm: Algorithm, manual: bool) -> Dataset:
+def _roi(number: int, region: str, frame_of_reference: str, algorithm: Algorithm) -> Dataset:
     roi = Dataset()
     roi.ROINumber, roi.ROIName = number, REGION_NAMES[region].capitalize()
     roi.ROIDescription = f"{DESCRIPTIONS[region]}. {DISCLAIMER}"
     roi.ReferencedFrameOfReferenceUID = frame_of_reference
-    roi.ROIGenerationAlgorithm = "SEMIAUTOMATIC" if manual else "AUTOMATIC"
+    roi.ROIGenerationAlgorithm = "AUTOMATIC"
     roi.ROIGenerationDescription = f"{algorithm.name} {algorithm.version}"[:64]
     roi.ROIDerivationAlgorithmIdentificationSequence = algorithm.identification
     return roi

@@ -16,9 +16,8 @@ from pydicom.sr.codedict import Code, codes
 
 from lckd import __version__
 from lckd.errors import StudyError, reason
-from lckd.files import write_atomically
 from lckd.pacs.conversion import RAS_TO_LPS, Planes, planes_of
-from lckd.pacs.dicom_source import Source
+from lckd.pacs.dicom_source import Source, save
 from lckd.pacs.study import Stack, text
 from lckd.preview import COLOURS
 from lckd.report import DISCLAIMER
@@ -120,7 +119,6 @@ def write_dicom_seg(
     """
     if seg_type not in SEG_TYPES:
         raise StudyError(f"unknown seg_type {seg_type!r}; accepted are {', '.join(SEG_TYPES)}")
-    check_values(label_map)
     path, planes = Path(path), planes_of(stack)
     on_planes = sample_on_planes(label_map, affine, planes)
     values = [value for value in LABELS.values() if (on_planes == value).any()]
@@ -141,17 +139,7 @@ def write_dicom_seg(
     )
     if stack.frames is not None:
         _refer_to(dataset, stack.frames)
-
-    def write(temporary: Path) -> None:
-        dataset.save_as(temporary, enforce_file_format=True)
-        _compare(temporary, on_planes, planes, segments, source)
-
-    try:
-        write_atomically(path, write)
-    except OSError as error:
-        raise StudyError(
-            f"{path} cannot be written ({error.strerror or error}); free space or choose another"
-        ) from error
+    save(dataset, path, lambda written: _compare(written, on_planes, planes, segments, source))
     return WrittenSeg(
         path, segments, not_detected, source.warnings, str(dataset.SeriesInstanceUID), str(dataset.SOPInstanceUID)
     )
@@ -182,7 +170,12 @@ def read_dicom_seg(path: str | Path) -> tuple[NDArray[np.uint8], NDArray[np.floa
 
 
 def sample_on_planes(label_map: NDArray, affine: NDArray, planes: Planes) -> NDArray[np.uint8]:
-    """Label map ``(columns, rows, N)`` on each slice, by the nearest voxel; 0 outside."""
+    """Label map ``(columns, rows, N)`` on each slice, by the nearest voxel; 0 outside.
+
+    Raises:
+        StudyError: the label map holds other values than ``LABELS``.
+    """
+    _check_values(label_map)
     columns, rows = planes.shape
     sampled = np.zeros((columns, rows, len(planes.origins)), np.uint8)
     to_voxels = np.linalg.inv(affine)
@@ -198,12 +191,7 @@ def sample_on_planes(label_map: NDArray, affine: NDArray, planes: Planes) -> NDA
     return sampled
 
 
-def check_values(label_map: NDArray) -> None:
-    """Refuse a label map with other values than ours.
-
-    Raises:
-        StudyError: it holds one.
-    """
+def _check_values(label_map: NDArray) -> None:
     strange = sorted(set(np.unique(label_map).tolist()) - {0, *LABELS.values()})
     if strange:
         accepted = ", ".join(f"{value} {name}" for name, value in LABELS.items())

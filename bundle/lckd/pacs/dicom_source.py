@@ -1,6 +1,8 @@
-"""What every DICOM object that we make takes over from the series it belongs to: only valid values."""
+"""What all our DICOM objects have in common: valid values of the series they belong to, and how they are saved."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
@@ -10,6 +12,7 @@ from pydicom.uid import generate_uid
 from pydicom.valuerep import DSfloat, PersonName, validate_value
 
 from lckd.errors import StudyError, reason
+from lckd.files import write_atomically
 from lckd.pacs.conversion import RAS_TO_LPS, Planes
 from lckd.pacs.study import Stack, number, numbers
 
@@ -99,6 +102,25 @@ def references_of(stack: Stack) -> tuple[tuple[str, int | None], ...]:
     if stack.frames is None:
         return tuple((instance.sop_uid, None) for instance in stack.instances)
     return tuple((stack.instances[0].sop_uid, frame + 1) for frame in stack.frames)
+
+
+def save(dataset: Dataset, path: Path, compare: Callable[[Path], None]) -> None:
+    """Write a result under its name once ``compare`` has read it back and found what it should hold.
+
+    Raises:
+        StudyError: of ``compare``, or the file cannot be written; then nothing is left behind.
+    """
+
+    def write(temporary: Path) -> None:
+        dataset.save_as(temporary, enforce_file_format=True)
+        compare(temporary)
+
+    try:
+        write_atomically(path, write)
+    except OSError as error:
+        raise StudyError(
+            f"{path} cannot be written ({error.strerror or error}); free space or choose another"
+        ) from error
 
 
 def _common_attributes(stack: Stack) -> tuple[Dataset, tuple[str, ...]]:
