@@ -22,9 +22,41 @@ def normalize_instances(features: Tensor, weight: Tensor, bias: Tensor) -> Tenso
     normalization this leaves a single row's channels last in memory where they are so.
     """
     rows, channels, depth, height, width = features.shape
+    if not torch.jit.is_scripting():  # noqa: SIM102 - TorchScript leaves out what stands under this alone
+        if _computes_plainly(features) and _gains_from_fours(features):
+            return _normalize_in_fours(features, weight[0], bias[0])
     flat = features.reshape(1, rows * channels, depth, height, width)
     normalized = F.batch_norm(flat, None, None, weight.flatten(), bias.flatten(), training=True)
     return normalized.view_as(features)
+
+
+@torch.jit.unused
+def _gains_from_fours(features: Tensor) -> bool:
+    """Whether this is a single row whose channels, last in memory, do not fill a processor's vectors."""
+    return (
+        features.shape[0] == 1
+        and features.shape[1] % 32 != 0
+        and features[0, 0].numel() % 4 == 0
+        and features.is_contiguous(memory_format=torch.channels_last_3d)
+    )
+
+
+@torch.jit.unused
+def _normalize_in_fours(features: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """``normalize_instances`` of what ``_gains_from_fours``.
+
+    Four neighbouring voxels count as one with four times the channels, which do fill them: three times as fast with
+    24 channels in bfloat16, and more exact, for the sums are shorter.
+    """
+    channels, size = features.shape[1], features.shape[2:]
+    fours = features.movedim(1, -1).reshape(1, -1, 1, 4 * channels).movedim(-1, 1)
+    nothing = weight.new_zeros(4 * channels)
+    means, variances = torch.ops.aten.batch_norm_update_stats(fours, nothing, nothing.clone(), 0.0)
+    means, variances = means.view(4, channels), variances.view(4, channels)
+    mean = means.mean(0)
+    variance = (variances + (means - mean).square()).mean(0)
+    normalized = F.batch_norm(fours, mean.repeat(4), variance.repeat(4), weight.repeat(4), bias.repeat(4))
+    return normalized.movedim(1, -1).reshape(1, *size, channels).movedim(-1, 1)
 
 
 class InstanceNorm(nn.InstanceNorm3d):
@@ -82,7 +114,7 @@ class Conv(nn.Conv3d):
     def forward(self, features: Tensor) -> Tensor:
         """``(N, C, D, H, W)`` to what the convolution makes of it."""
         if not torch.jit.is_scripting():  # noqa: SIM102 - TorchScript leaves out what stands under this alone
-            if _computes_plainly(features):
+            if features.dtype == torch.float32 and _computes_plainly(features) and _has_onednn():
                 padding, stride, dilation = (list(sides) for sides in (self.padding, self.stride, self.dilation))
                 return torch.ops.aten.mkldnn_convolution(
                     features, self.weight, self.bias, padding, stride, dilation, self.groups
@@ -92,16 +124,19 @@ class Conv(nn.Conv3d):
 
 @torch.jit.unused
 def _computes_plainly(features: Tensor) -> bool:
-    """Whether nothing but a result is asked for: no gradient, no other precision, no graph of the network."""
+    """Whether nothing but a result is asked of a processor: no gradient, no graph of the network."""
     return (
         features.device.type == "cpu"
-        and features.dtype == torch.float32
-        and torch.backends.mkldnn.is_available()
         and not torch.is_grad_enabled()
-        and not torch.is_autocast_enabled("cpu")
         and not torch.jit.is_tracing()
         and not torch.compiler.is_compiling()
     )
+
+
+@torch.jit.unused
+def _has_onednn() -> bool:
+    """Whether oneDNN is there and single precision is what a convolution is to compute in."""
+    return torch.backends.mkldnn.is_available() and not torch.is_autocast_enabled("cpu")
 
 
 def convolution(inputs: int, outputs: int, kernel: int = 3, stride: int = 1) -> Conv:
@@ -147,5 +182,39 @@ def space_to_depth(image: Tensor) -> Tensor:
 def depth_to_space(features: Tensor) -> Tensor:
     """``(B, 8 * C, D, H, W)`` to ``(B, C, 2D, 2H, 2W)``: the inverse of ``space_to_depth`` for C channels."""
     rows, channels, depth, height, width = features.shape
+    if not torch.jit.is_scripting():  # noqa: SIM102 - TorchScript leaves out what stands under this alone
+        if _computes_plainly(features) and _holds_pairs(features):
+            # Two voxels that stay neighbours are copied as one value: three times as fast.
+            pairs = features.movedim(1, -1).view(_TWICE_AS_WIDE[features.dtype])
+            pairs = pairs.reshape(rows, depth, height, width, channels // 8, 2, 2).permute(0, 4, 1, 5, 2, 6, 3)
+            return pairs.contiguous().view(rows, channels // 8, 2 * depth, 2 * height, width).view(features.dtype)
     cubes = features.reshape(rows, channels // 8, 2, 2, 2, depth, height, width)
     return cubes.permute(0, 1, 5, 2, 6, 3, 7, 4).reshape(rows, channels // 8, 2 * depth, 2 * height, 2 * width)
+
+
+def interpolate(features: Tensor, size: list[int]) -> Tensor:
+    """Trilinear interpolation of ``(B, C, D, H, W)`` to ``size`` along D, H and W."""
+    if not torch.jit.is_scripting():  # noqa: SIM102 - TorchScript leaves out what stands under this alone
+        if _computes_plainly(features) and features.is_contiguous(memory_format=torch.channels_last_3d):
+            # A processor has a fast kernel for two dimensions and channels last alone: along W, then along D and H.
+            rows, channels, depth, height, width = features.shape
+            lines = features.movedim(1, -1).reshape(rows, depth * height, width, channels).movedim(-1, 1)
+            wide = F.interpolate(lines, [depth * height, size[2]], mode="bilinear").movedim(1, -1)
+            planes = wide.reshape(rows, depth, height, size[2] * channels).movedim(-1, 1)
+            full = F.interpolate(planes, size[:2], mode="bilinear").movedim(1, -1)
+            return full.reshape(rows, size[0], size[1], size[2], channels).movedim(-1, 1)
+    return F.interpolate(features, size, mode="trilinear")
+
+
+_TWICE_AS_WIDE = {torch.bfloat16: torch.int32, torch.float16: torch.int32, torch.float32: torch.int64}
+
+
+@torch.jit.unused
+def _holds_pairs(features: Tensor) -> bool:
+    """Whether neighbouring channels, last in memory, can be taken for one value of twice the width."""
+    return (
+        features.dtype in _TWICE_AS_WIDE
+        and features.is_contiguous(memory_format=torch.channels_last_3d)
+        and features.storage_offset() % 2 == 0
+        and features.shape[-1] > 1
+    )

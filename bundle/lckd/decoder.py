@@ -2,10 +2,9 @@
 
 from collections.abc import Sequence
 
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lckd.blocks import Conv, DecoderBlock, InstanceNorm, activate, depth_to_space
+from lckd.blocks import Conv, DecoderBlock, InstanceNorm, activate, depth_to_space, interpolate
 from lckd.filling import fuse
 from lckd.sequences import REGIONS, SEQUENCES
 
@@ -30,7 +29,7 @@ class DecoderLevel(nn.Module):
         """``(N, C, d, h, w)`` of the available sequences and the deeper level's result to ``(B, C, d, h, w)``."""
         fused = fuse(features, availability, self.fusion.weight, self.fusion.bias)
         if deeper is not None:
-            fused = fused + F.interpolate(self.up(deeper), size=fused.shape[2:], mode="trilinear")
+            fused = fused + interpolate(self.up(deeper), list(fused.shape[2:]))
         return self.stage(activate(self.norm(fused), inplace=True))
 
 

@@ -1,8 +1,9 @@
 import pytest
 import torch
+import torch.nn.functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
-from lckd.blocks import Conv
+from lckd.blocks import Conv, depth_to_space, interpolate, normalize_instances, space_to_depth
 from lckd.decoder import Decoder
 from lckd.encoder import Encoder
 from lckd.filling import fill, fuse
@@ -98,6 +99,39 @@ def test_a_convolution_is_the_same_with_and_without_a_gradient(kernel):
         with torch.inference_mode():
             found = layer.to(memory_format=layout)(features.contiguous(memory_format=layout))
         torch.testing.assert_close(found, expected.detach(), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize(("channels", "size"), [(24, (2, 3, 4)), (24, (3, 3, 3)), (32, (2, 3, 4)), (8, (4, 1, 1))])
+def test_cubes_are_unfolded_alike_however_they_lie_in_memory(channels, size, precision):
+    features = torch.randn(2, channels, *size).to(precision)
+    last = features.to(memory_format=torch.channels_last_3d)
+    with torch.no_grad():
+        assert torch.equal(depth_to_space(last), depth_to_space(features))
+        assert torch.equal(space_to_depth(depth_to_space(last)), features)
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last_3d])
+def test_interpolation_is_trilinear_however_channels_lie_in_memory(layout):
+    features = torch.randn(2, 6, 3, 4, 5)
+    with torch.no_grad():
+        found = interpolate(features.to(memory_format=layout), [6, 8, 10])
+    assert torch.allclose(found, F.interpolate(features, [6, 8, 10], mode="trilinear"), atol=1e-6)
+
+
+@pytest.mark.parametrize("size", [(8, 6, 6), (5, 5, 5)])  # a number of voxels that four divides, and one it does not
+@pytest.mark.parametrize("channels", [24, 32])
+@pytest.mark.parametrize(("precision", "error"), [(torch.float32, 2e-6), (torch.bfloat16, 2e-2)])
+def test_normalization_is_exact_however_channels_lie_in_memory(channels, size, precision, error):
+    torch.manual_seed(3)
+    features = (torch.randn(1, channels, *size) * 3 + 5 * torch.randn(channels, 1, 1, 1)).to(precision)
+    weight, bias = torch.rand(1, channels) + 0.5, torch.randn(1, channels)
+    exact = F.instance_norm(features.double(), weight=weight[0].double(), bias=bias[0].double())
+    with torch.no_grad():
+        for layout in (torch.contiguous_format, torch.channels_last_3d):
+            found = normalize_instances(features.to(memory_format=layout), weight, bias)
+            assert found.dtype == precision
+            assert (found - exact).abs().max() < error * exact.abs().max()
 
 
 def test_the_default_network_has_at_most_6_million_parameters():
