@@ -29,7 +29,7 @@ class DecoderLevel(nn.Module):
         """``(N, C, d, h, w)`` of the available sequences and the deeper level's result to ``(B, C, d, h, w)``."""
         fused = fuse(features, availability, self.fusion.weight, self.fusion.bias)
         if deeper is not None:
-            fused = fused + interpolate(self.up(deeper), list(fused.shape[2:]))
+            fused = interpolate(self.up(deeper), list(fused.shape[2:])).add_(fused)
         return self.stage(activate(self.norm(fused), inplace=True))
 
 
