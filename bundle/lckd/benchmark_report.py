@@ -212,11 +212,13 @@ def _draw_growth(panels: Sequence[Any], growth: Mapping[str, Sequence[Mapping[st
                 axes.annotate(
                     f"{hourly:,}/h",
                     (point["at"], point["seconds"]["median"]),
-                    (0, -12),
+                    (-6, 10),
                     fontsize=7,
-                    ha="center",
+                    ha="right",
                     textcoords="offset points",
                 )
+        if all(isinstance(place, int) for place in at):
+            axes.set_xticks(at)
         right = axes.twinx()
         right.plot(at, memory, "s--", color=MEMORY_COLOUR, markersize=4)
         right.set_ylim(0, 1.3 * max(memory))

@@ -50,11 +50,9 @@ def encode_study(network: LCKDNet, image: Tensor, availability: Tensor) -> dict[
     Returns:
         Per sequence its features ``(1, C, d, h, w)`` at every scale.
     """
+    names = [sequence for sequence, available in zip(SEQUENCES, availability[0].tolist(), strict=True) if available]
     # One after the other: a processor gains nothing from a batch, and one sequence's intermediate results are held.
-    return {
-        SEQUENCES[index]: network.encoder(image[:, index, None], torch.tensor([index], device=image.device))
-        for index in availability[0].nonzero().flatten().tolist()
-    }
+    return {name: network.encode(image, availability_of([name]).to(image.device)) for name in names}
 
 
 def decode_subset(network: LCKDNet, features: Mapping[str, list[Tensor]], subset: Iterable[str]) -> Tensor:

@@ -3,7 +3,9 @@
 import logging
 import os
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,7 @@ from lckd.files import write_json
 from lckd.images import write_image
 from lckd.preview import draw_preview
 from lckd.report import summary_line
-from lckd.segmentation import Segmentation, Segmenter
+from lckd.segmentation import LARGE_VOXELS, PreparedStudy, Segmentation, Segmenter
 from lckd.sequences import BRATS_VALUES, LABELS, REGIONS, subset_name
 
 logger = logging.getLogger(__name__)
@@ -90,7 +92,7 @@ class StudyWriter:
 
 
 class Batch:
-    """Segments and writes studies one after the other; a failure is told, counted and passed over.
+    """Segments and writes studies; a failure is told, counted and passed over.
 
     Args:
         segmenter: segments a study.
@@ -103,32 +105,27 @@ class Batch:
 
     def __call__(self, item: Mapping[str, Any]) -> Segmentation | None:
         """Segment and write the study of ``item``; None if that failed."""
-        try:
-            if "error" in item:
-                raise StudyError(item["error"])
-            segmentation = self.segmenter(item)
-            folder = self.writer(segmentation)
-        except StudyError as error:
-            self._fail(item["study"], str(error))
-            return None
-        except Exception as error:  # a defect of ours must not cost the user the studies that follow
-            logger.exception("unexpected error")
-            self._fail(item["study"], f"unexpected {type(error).__name__} ({reason(error)}); please report it")
-            return None
-        tqdm.write(f"{summary_line(segmentation.report)}\n  -> {folder}")
-        for warning in segmentation.report["warnings"]:
-            tqdm.write(f"  warning: {warning}", file=sys.stderr)
-        return segmentation
-
-    def _fail(self, study: str, sentence: str) -> None:
-        self.failures[study] = sentence
-        tqdm.write(f"{study}: FAILED: {sentence}", file=sys.stderr)
+        with self._telling(item):
+            segmentation = self.segmenter.segment(self._read(item), keep=False)
+            self._write(segmentation)
+            return segmentation
+        return None
 
     def run(self, items: Iterable[Mapping[str, Any]]) -> None:
-        """Segment every item, with a progress bar, then ``finish``."""
+        """Segment every item, with a progress bar, then ``finish``.
+
+        While one study is segmented, the next one is read and the one before is written.
+        """
         items = list(items)
-        for item in tqdm(items, unit="study", disable=len(items) < 2):
-            self(item)
+        written: Future[None] | None = None
+        with ThreadPoolExecutor(1) as reader, ThreadPoolExecutor(1) as writer:
+            studies = tqdm(self._read_ahead(items, reader), total=len(items), unit="study", disable=len(items) < 2)
+            for item, reading in studies:
+                with self._telling(item):
+                    segmentation = self.segmenter.segment(reading.result(), keep=False)
+                    if written is not None:
+                        written.result()  # so that one waits to be written, not many
+                    written = writer.submit(self._write_telling, item, segmentation)
         self.finish(len(items))
 
     def finish(self, total: int) -> None:
@@ -139,3 +136,44 @@ class Batch:
         """
         if self.failures:
             raise StudyError(f"{len(self.failures)} of {total} studies failed: {', '.join(self.failures)}")
+
+    def _read_ahead(
+        self, items: Sequence[Mapping[str, Any]], reader: Executor
+    ) -> Iterator[tuple[Mapping[str, Any], Future[PreparedStudy]]]:
+        """Each item and what reading it gave; the next is begun then, but for images of which one fills the memory."""
+        ahead: Future[PreparedStudy] | None = None
+        for item, following in zip(items, [*items[1:], None], strict=True):
+            reading = ahead or reader.submit(self._read, item)
+            large = reading.exception() is None and reading.result().shown.numel() >= LARGE_VOXELS
+            ahead = None if following is None or large else reader.submit(self._read, following)
+            yield item, reading
+
+    def _read(self, item: Mapping[str, Any]) -> PreparedStudy:
+        if "error" in item:
+            raise StudyError(item["error"])
+        return self.segmenter.prepare(item)
+
+    def _write_telling(self, item: Mapping[str, Any], segmentation: Segmentation) -> None:
+        with self._telling(item):
+            self._write(segmentation)
+
+    def _write(self, segmentation: Segmentation) -> None:
+        folder = self.writer(segmentation)
+        tqdm.write(f"{summary_line(segmentation.report)}\n  -> {folder}")
+        for warning in segmentation.report["warnings"]:
+            tqdm.write(f"  warning: {warning}", file=sys.stderr)
+
+    @contextmanager
+    def _telling(self, item: Mapping[str, Any]) -> Iterator[None]:
+        """A failure within the block is told and kept, and goes no further."""
+        try:
+            yield
+        except StudyError as error:
+            self._fail(item["study"], str(error))
+        except Exception as error:  # a defect of ours must not cost the user the studies that follow
+            logger.exception("unexpected error")
+            self._fail(item["study"], f"unexpected {type(error).__name__} ({reason(error)}); please report it")
+
+    def _fail(self, study: str, sentence: str) -> None:
+        self.failures[study] = sentence
+        tqdm.write(f"{study}: FAILED: {sentence}", file=sys.stderr)
