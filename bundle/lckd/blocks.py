@@ -4,6 +4,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+_TWICE_AS_WIDE = {torch.bfloat16: torch.int32, torch.float16: torch.int32, torch.float32: torch.int64}
+
 
 def activate(features: Tensor, inplace: bool = False) -> Tensor:
     """LeakyReLU of slope 0.01, as in the paper's network and nnU-Net.
@@ -204,9 +206,6 @@ def interpolate(features: Tensor, size: list[int]) -> Tensor:
             full = F.interpolate(planes, size[:2], mode="bilinear").movedim(1, -1)
             return full.reshape(rows, size[0], size[1], size[2], channels).movedim(-1, 1)
     return F.interpolate(features, size, mode="trilinear")
-
-
-_TWICE_AS_WIDE = {torch.bfloat16: torch.int32, torch.float16: torch.int32, torch.float32: torch.int64}
 
 
 @torch.jit.unused

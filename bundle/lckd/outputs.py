@@ -120,9 +120,11 @@ class Batch:
         written: Future[None] | None = None
         with ThreadPoolExecutor(1) as reader, ThreadPoolExecutor(1) as writer:
             studies = tqdm(self._read_ahead(items, reader), total=len(items), unit="study", disable=len(items) < 2)
-            for item, reading in studies:
+            for item, prepared in studies:
+                if prepared is None:
+                    continue
                 with self._telling(item):
-                    segmentation = self.segmenter.segment(reading.result(), keep=False)
+                    segmentation = self.segmenter.segment(prepared, keep=False)
                     if written is not None:
                         written.result()  # so that one waits to be written, not many
                     written = writer.submit(self._write_telling, item, segmentation)
@@ -139,14 +141,16 @@ class Batch:
 
     def _read_ahead(
         self, items: Sequence[Mapping[str, Any]], reader: Executor
-    ) -> Iterator[tuple[Mapping[str, Any], Future[PreparedStudy]]]:
-        """Each item and what reading it gave; the next is begun then, but for images of which one fills the memory."""
+    ) -> Iterator[tuple[Mapping[str, Any], PreparedStudy | None]]:
+        """Each item and its study, None if that failed; the next is begun then, unless one is all the memory holds."""
         ahead: Future[PreparedStudy] | None = None
         for item, following in zip(items, [*items[1:], None], strict=True):
-            reading = ahead or reader.submit(self._read, item)
-            large = reading.exception() is None and reading.result().shown.numel() >= LARGE_VOXELS
+            prepared = None
+            with self._telling(item):
+                prepared = self._read(item) if ahead is None else ahead.result()
+            large = prepared is not None and prepared.shown.numel() >= LARGE_VOXELS
             ahead = None if following is None or large else reader.submit(self._read, following)
-            yield item, reading
+            yield item, prepared
 
     def _read(self, item: Mapping[str, Any]) -> PreparedStudy:
         if "error" in item:
