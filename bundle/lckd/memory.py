@@ -2,7 +2,7 @@
 
 import ctypes
 
-_TRIM_THRESHOLD, _TOP_PAD, _MMAP_MAX = -1, -2, -4
+_TRIM_THRESHOLD, _TOP_PAD, _MMAP_MAX, _ARENA_MAX = -1, -2, -4, -8
 """Parameters of glibc's mallopt(3), from malloc.h."""
 
 
@@ -10,13 +10,14 @@ def keep_freed_memory() -> None:
     """Let glibc reuse freed memory instead of giving it back; elsewhere nothing happens.
 
     By default every tensor of more than 32 MB is mapped afresh and its pages are zeroed one fault at a time, which
-    takes about as long as a convolution over it. For a process of our own: it concerns every allocation of it.
+    takes about as long as a convolution over it. All threads share one heap: what one frees another one can have.
+    For a process of our own: it concerns every allocation of it.
     """
     try:
         mallopt = ctypes.CDLL(None).mallopt
     except (AttributeError, OSError, TypeError):  # musl and macOS have none, Windows no library of that name
         return
-    for parameter, value in ((_MMAP_MAX, 0), (_TRIM_THRESHOLD, 2**31 - 1), (_TOP_PAD, 2**26)):
+    for parameter, value in ((_MMAP_MAX, 0), (_TRIM_THRESHOLD, 2**31 - 1), (_TOP_PAD, 2**26), (_ARENA_MAX, 1)):
         mallopt(parameter, value)
 
 
