@@ -206,15 +206,14 @@ def _draw_growth(panels: Sequence[Any], growth: Mapping[str, Sequence[Mapping[st
         low, middle, high = ([point["seconds"][key] for point in points] for key in ("min", "median", "max"))
         axes.fill_between(at, low, high, color=OURS_COLOUR, alpha=0.2)
         axes.plot(at, middle, "o-", color=OURS_COLOUR)
-        axes.set(xlabel=AXES[curve], xlim=(0, 1.08 * max(at)), ylim=(0, 1.1 * max(high)))
+        axes.set(xlabel=AXES[curve], xlim=(0, 1.25 * max(at)), ylim=(0, 1.1 * max(high)))
         for point in points:
             if hourly := point.get("studies_per_hour"):
                 axes.annotate(
                     f"{hourly:,}/h",
                     (point["at"], point["seconds"]["median"]),
-                    (-6, 10),
+                    (5, -12),
                     fontsize=7,
-                    ha="right",
                     textcoords="offset points",
                 )
         if all(isinstance(place, int) for place in at):
