@@ -33,7 +33,7 @@ In E, which the rules were not mended after, it is 1 of 743, and 28 of 54 studie
 """
 
 UNTOLD = CORPUS_E[-1].trap
-"""No header says that its first 'post' was begun too early; it passes for T1ce and is not used, for the second one is."""
+"""No header says that its first 'post' was begun too early; it passes for T1ce and is not used: the second one is."""
 
 
 @pytest.fixture(scope="module")
