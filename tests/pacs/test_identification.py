@@ -29,11 +29,8 @@ CORPUS = (*FIRST, *HELD_OUT, *SECOND_HELD_OUT, *CORPUS_C, *CORPUS_D, *CORPUS_E)
 Of the stacks of ``HELD_OUT`` and ``SECOND_HELD_OUT`` 1.2 % and 2.8 % were. Then a word that no rule knows became a
 question, and it was 3 of 489 in C and 2 of 483 in D: each time a usable T1 or T1ce that was left out, never a stack
 used as what it is not. Of the 35 studies of C 24 asked, of the 42 of D 21, many of which are made to be asked about.
-In E, which the rules were not mended after, it is 1 of 743, and 28 of 54 studies ask.
+In E it was 1 of 743, a 'post' begun before the contrast, which was not used; 28 of its 54 studies asked.
 """
-
-UNTOLD = CORPUS_E[-1].trap
-"""No header says that its first 'post' was begun too early; it passes for T1ce and is not used: the second one is."""
 
 
 @pytest.fixture(scope="module")
@@ -60,8 +57,7 @@ class TestCorpus:
         assert {answer.vendor for answer in answers} >= {"siemens", "ge", "philips", "canon"}
 
     def test_nothing_is_wrong_in_silence(self, answers):
-        wrong = [answer for answer in answers if answer.silently_wrong]
-        assert [answer.trap for answer in wrong] == [UNTOLD], confusion(answers)
+        assert [answer for answer in answers if answer.silently_wrong] == [], confusion(answers)
 
     def test_nothing_is_used_as_what_it_is_not_without_a_question(self):
         for one in CORPUS:
@@ -99,6 +95,11 @@ class TestSequence:
     )
     def test_of_a_name(self, description, technique, sequence):
         assert one(description, technique).sequence == sequence
+
+    def test_a_t1ce_that_is_done_again_after_other_series_may_be_a_t1(self):
+        post, flair = s("ax t1 post", "t1se"), s("flair", "flair2d")
+        assert "T1 was not found" in " ".join(decided(post, flair, post).review)
+        assert decided(flair, post, post).review == ()  # the patient had moved
 
     def test_a_name_that_physics_contradicts_is_asked_about(self):
         identification = decided(s("T2 TSE", "t1se"))

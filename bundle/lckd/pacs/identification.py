@@ -319,10 +319,29 @@ def _with_contrast(decisions: Sequence[Decision], facts: Sequence[Facts], rules:
         for decision, each, tag in zip(decisions, facts, tags, strict=True)
     ]
     timeline = BolusTimeline(series, stamped, named_contrast(facts[0].study_text, rules) if facts else None)
-    return [
+    ruled = [
         _with_ruling(decision, timeline.ruling(each)) if each.is_t1 else decision
         for decision, each in zip(decisions, series, strict=True)
     ]
+    return [
+        replace(decision, perhaps=(*decision.perhaps, "t1")) if _done_again(place, ruled, series, facts) else decision
+        for place, decision in enumerate(ruled)
+    ]
+
+
+def _done_again(
+    place: int, decisions: Sequence[Decision], series: Sequence[BolusEvidence], facts: Sequence[Facts]
+) -> bool:
+    """Whether a T1ce without a tag has its name again after series of another kind, as if it had been too early."""
+    own = series[place]
+    if decisions[place].sequence != "t1ce" or own.tag is not None:
+        return False
+    later = [
+        (d.sequence, each, f.text) for d, each, f in zip(decisions, series, facts, strict=True) if own.before(each)
+    ]
+    repeats = [each for sequence, each, name in later if sequence == "t1ce" and name == facts[place].text]
+    between = [each for sequence, each, _ in later if sequence not in ("t1", "t1ce")]
+    return any(other.before(repeat) for repeat in repeats for other in between)
 
 
 def _stamped(decisions: Sequence[Decision], tags: Sequence[str | None]) -> bool:
