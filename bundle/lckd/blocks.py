@@ -146,13 +146,28 @@ def convolution(inputs: int, outputs: int, kernel: int = 3, stride: int = 1) -> 
     return Conv(inputs, outputs, kernel, stride, padding=kernel // 2, bias=False)
 
 
-class EncoderBlock(nn.Module):
-    """Residual block of two 3x3x3 convolutions with ``SequenceNorm`` and LeakyReLU (He et al. 2016)."""
+def inner_channels(channels: int, squeezed: bool) -> int:
+    """Channels between the two convolutions of a residual block: all, or two thirds of them.
 
-    def __init__(self, channels: int, sequences: int) -> None:
+    At the finest scales a convolution costs most, and a third of its channels adds next to nothing there
+    (docs/experiments.md, 21).
+    """
+    return round(channels * 2 / 3) if squeezed else channels
+
+
+class EncoderBlock(nn.Module):
+    """Residual block of two 3x3x3 convolutions with ``SequenceNorm`` and LeakyReLU (He et al. 2016).
+
+    Args:
+        channels: that come in and go out.
+        inner: channels between the two convolutions.
+        sequences: number of sequences.
+    """
+
+    def __init__(self, channels: int, inner: int, sequences: int) -> None:
         super().__init__()
-        self.conv1, self.norm1 = convolution(channels, channels), SequenceNorm(channels, sequences)
-        self.conv2, self.norm2 = convolution(channels, channels), SequenceNorm(channels, sequences)
+        self.conv1, self.norm1 = convolution(channels, inner), SequenceNorm(inner, sequences)
+        self.conv2, self.norm2 = convolution(inner, channels), SequenceNorm(channels, sequences)
 
     def forward(self, features: Tensor, sequence: Tensor) -> Tensor:
         """``(N, C, D, H, W)`` to the same shape."""
@@ -161,12 +176,17 @@ class EncoderBlock(nn.Module):
 
 
 class DecoderBlock(nn.Module):
-    """Residual block of two 3x3x3 convolutions with InstanceNorm and LeakyReLU."""
+    """Residual block of two 3x3x3 convolutions with InstanceNorm and LeakyReLU.
 
-    def __init__(self, channels: int) -> None:
+    Args:
+        channels: that come in and go out.
+        inner: channels between the two convolutions.
+    """
+
+    def __init__(self, channels: int, inner: int) -> None:
         super().__init__()
-        self.conv1, self.norm1 = convolution(channels, channels), InstanceNorm(channels)
-        self.conv2, self.norm2 = convolution(channels, channels), InstanceNorm(channels)
+        self.conv1, self.norm1 = convolution(channels, inner), InstanceNorm(inner)
+        self.conv2, self.norm2 = convolution(inner, channels), InstanceNorm(channels)
 
     def forward(self, features: Tensor) -> Tensor:
         """``(B, C, D, H, W)`` to the same shape."""

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from lckd.blocks import Conv, DecoderBlock, InstanceNorm, activate, depth_to_space, interpolate
+from lckd.blocks import Conv, DecoderBlock, InstanceNorm, activate, depth_to_space, inner_channels, interpolate
 from lckd.filling import fuse
 from lckd.sequences import REGIONS, SEQUENCES
 
@@ -16,14 +16,15 @@ class DecoderLevel(nn.Module):
         width: channels at this scale.
         deeper: channels of the scale below, None at the deepest.
         blocks: residual blocks.
+        squeezed: they have fewer inner channels.
     """
 
-    def __init__(self, width: int, deeper: int | None, blocks: int) -> None:
+    def __init__(self, width: int, deeper: int | None, blocks: int, squeezed: bool) -> None:
         super().__init__()
         self.fusion = nn.Conv3d(len(SEQUENCES) * width, width, 1)
         self.up = nn.Identity() if deeper is None else Conv(deeper, width, 1)
         self.norm = InstanceNorm(width)
-        self.stage = nn.Sequential(*(DecoderBlock(width) for _ in range(blocks)))
+        self.stage = nn.Sequential(*(DecoderBlock(width, inner_channels(width, squeezed)) for _ in range(blocks)))
 
     def forward(self, features: Tensor, availability: Tensor, deeper: Tensor | None) -> Tensor:
         """``(N, C, d, h, w)`` of the available sequences and the deeper level's result to ``(B, C, d, h, w)``."""
@@ -40,6 +41,7 @@ class Decoder(nn.Module):
         widths: channels of the encoder per scale, finest first.
         blocks: residual blocks per scale, finest first.
         full_resolution: the finest scale is the image's own, as in the encoder.
+        squeezed: number of finest scales whose blocks have fewer inner channels.
     """
 
     def __init__(
@@ -47,12 +49,14 @@ class Decoder(nn.Module):
         widths: Sequence[int] = (24, 48, 96, 160),
         blocks: Sequence[int] = (1, 1, 1, 1),
         full_resolution: bool = False,
+        squeezed: int = 0,
     ) -> None:
         super().__init__()
         self.full_resolution = full_resolution
         deeper = [*widths[1:], None]
+        squeezes = [scale < squeezed for scale in range(len(widths))]
         self.levels = nn.ModuleList(
-            DecoderLevel(*level) for level in reversed(list(zip(widths, deeper, blocks, strict=True)))
+            DecoderLevel(*level) for level in reversed(list(zip(widths, deeper, blocks, squeezes, strict=True)))
         )
         self.head = Conv(widths[0], len(REGIONS) * (1 if full_resolution else 8), 1)
         self.side_heads = nn.ModuleList(nn.Conv3d(width, len(REGIONS), 1) for width in widths[1:-1])

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from lckd.blocks import EncoderBlock, SequenceNorm, activate, convolution, space_to_depth
+from lckd.blocks import EncoderBlock, SequenceNorm, activate, convolution, inner_channels, space_to_depth
 from lckd.sequences import SEQUENCES
 
 
@@ -18,6 +18,7 @@ class Encoder(nn.Module):
         widths: channels per scale, finest (half resolution) first.
         blocks: residual blocks per scale.
         full_resolution: keep a plain stem at full resolution instead of space to depth.
+        squeezed: number of finest scales whose blocks have fewer inner channels.
     """
 
     def __init__(
@@ -25,6 +26,7 @@ class Encoder(nn.Module):
         widths: Sequence[int] = (24, 48, 96, 160),
         blocks: Sequence[int] = (0, 1, 2, 1),
         full_resolution: bool = False,
+        squeezed: int = 0,
     ) -> None:
         super().__init__()
         if len(widths) != len(blocks):
@@ -41,8 +43,10 @@ class Encoder(nn.Module):
         )
         self.norms = nn.ModuleList(SequenceNorm(width, count) for width in widths)
         self.stages = nn.ModuleList(
-            nn.ModuleList(EncoderBlock(width, count) for _ in range(number))
-            for width, number in zip(widths, blocks, strict=True)
+            nn.ModuleList(
+                EncoderBlock(width, inner_channels(width, scale < squeezed), count) for _ in range(blocks[scale])
+            )
+            for scale, width in enumerate(widths)
         )
 
     def forward(self, image: Tensor, sequence: Tensor) -> list[Tensor]:

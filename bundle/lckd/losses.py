@@ -19,11 +19,13 @@ class SegmentationLoss(nn.Module):
     Args:
         smooth: the smoothing term.
         deep_weight: weight of the first coarser scale; every further one halves it.
+        soft: targets are probabilities; the Dice loss is then least where the network gives the same ones (Wang et al.
+            2023, Dice semimetric losses), not where it is sure.
     """
 
-    def __init__(self, smooth: float = 1.0, deep_weight: float = 0.5) -> None:
+    def __init__(self, smooth: float = 1.0, deep_weight: float = 0.5, soft: bool = False) -> None:
         super().__init__()
-        self.dice = DiceLoss(sigmoid=True, smooth_nr=smooth, smooth_dr=smooth)
+        self.dice = DiceLoss(sigmoid=True, smooth_nr=smooth, smooth_dr=smooth, soft_label=soft)
         self.deep_weight = deep_weight
 
     def forward(self, logits: Sequence[Tensor], target: Tensor) -> Tensor:

@@ -133,6 +133,7 @@ class TrainingStep:
         election: knows the teachers.
         distillation_weight: of the distillation loss; the paper's is 0.1.
         precision: ``bf16`` for automatic mixed precision, ``fp32`` for none.
+        imitated: a trained network whose probabilities, for the same subset, stand in for the labels.
     """
 
     def __init__(
@@ -141,10 +142,13 @@ class TrainingStep:
         election: Election,
         distillation_weight: float = 0.1,
         precision: str = "bf16",
+        imitated: LCKDNet | None = None,
     ) -> None:
         self.subsets, self.election, self.distillation_weight = subsets, election, distillation_weight
+        self.imitated = None if imitated is None else imitated.eval()
         self.amp = {"bf16": True, "fp32": False}[precision]
-        self.segmentation_loss, self.distillation_loss = SegmentationLoss(), DistillationLoss()
+        self.segmentation_loss = SegmentationLoss(soft=imitated is not None)
+        self.distillation_loss = DistillationLoss()
 
     def __call__(self, engine: SupervisedTrainer, batch: Mapping[str, Tensor]) -> dict[str, float]:
         """Train on a batch: ``image`` ``(B, 4, D, H, W)``, ``availability`` ``(B, 4)``, ``label`` regions.
@@ -161,8 +165,10 @@ class TrainingStep:
         engine.optimizer.zero_grad(set_to_none=True)
         with torch.autocast(torch.device(device).type, torch.bfloat16, enabled=self.amp):
             logits, features = engine.inferer(image, engine.network, subset)
-        segmentation = self.segmentation_loss(logits, target)
         teachers, weights = self.election.teachers(target, features.shape[2:])
+        if self.imitated is not None:
+            target = self._imitated_probabilities(self.imitated, image, subset)
+        segmentation = self.segmentation_loss(logits, target)
         distillation = self.distillation_loss(features, subset, teachers, weights)
         loss = segmentation + self.distillation_weight * distillation
         loss.backward()
@@ -172,3 +178,9 @@ class TrainingStep:
             "segmentation": segmentation.item(),
             "distillation": distillation.item(),
         }
+
+    def _imitated_probabilities(self, network: LCKDNet, image: Tensor, subset: Tensor) -> Tensor:
+        """``(B, 3, D, H, W)``: the mean of what it makes of an image and of its mirror image, left and right."""
+        with torch.inference_mode(), torch.autocast(image.device.type, torch.bfloat16, enabled=self.amp):
+            logits = network(image, subset) + network(image.flip(2), subset).flip(2)
+        return (logits.float() / 2).sigmoid().clone()

@@ -17,6 +17,15 @@ def test_an_absent_region_still_has_a_gradient():
     assert logits.grad.abs().min() > 0
 
 
+def test_soft_targets_cost_least_where_the_network_gives_the_same_probabilities():
+    logits, loss = torch.randn(1, 3, 8, 8, 8, requires_grad=True), SegmentationLoss(soft=True)
+    target = logits.detach().sigmoid()
+    loss([logits], target).backward()
+    assert logits.grad.abs().max() < 1e-6
+    assert loss([logits], target) < loss([logits + 1], target)
+    assert loss([logits], target) < loss([logits - 1], target)
+
+
 def test_coarser_scales_weigh_half_as_much():
     target = torch.zeros(1, 3, 4, 4, 4)
     good, bad = torch.full((1, 3, 4, 4, 4), -20.0), torch.full((1, 3, 2, 2, 2), 20.0)

@@ -2,10 +2,13 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import nibabel
+import numpy as np
 import pytest
 import torch
 from ignite.engine import Events
@@ -34,7 +37,8 @@ TINY = {
 
 def workflow(dataset_dir: Path, output_dir: Path, **overrides) -> ConfigWorkflow:
     settings = TINY | {"dataset_dir": str(dataset_dir), "output_dir": str(output_dir)} | overrides
-    made = ConfigWorkflow(TRAIN, workflow_type="train", run_id="training", logging_file=False, **settings)
+    files = settings.pop("config_file", TRAIN)
+    made = ConfigWorkflow(files, workflow_type="train", run_id="training", logging_file=False, **settings)
     made.initialize()
     return made
 
@@ -59,6 +63,30 @@ def test_a_training_leaves_a_checkpoint_the_best_weights_and_its_election(datase
     assert saved["trainer"]["iteration"] == 4
     assert load_weights(made.network_def, tmp_path / "best.pt")
     assert list(tmp_path.glob("events.out.tfevents.*"))
+
+
+def test_a_network_that_imitates_another_does_not_look_at_the_labels(dataset_dir, tmp_path):
+    train(dataset_dir, tmp_path / "wide")
+    studies = tmp_path / "unlabelled"
+    shutil.copytree(dataset_dir, studies)
+    for file in studies.glob("train/*/*_seg.nii.gz"):
+        label_map = nibabel.load(file)
+        nibabel.save(nibabel.Nifti1Image(np.zeros(label_map.shape, np.uint8), label_map.affine), file)
+    tiny = {"widths": [4, 6], "squeezed": 0}
+    overrides = {
+        "config_file": [TRAIN, str(ROOT / "configs" / "train" / "squeezed.yaml")],
+        "imitated_def#encoder": {"_target_": "lckd.encoder.Encoder", "blocks": [0, 1], **tiny},
+        "imitated_def#decoder": {"_target_": "lckd.decoder.Decoder", "blocks": [1, 1], **tiny},
+        "imitated_weights": str(tmp_path / "wide" / "best.pt"),
+        "healthy_prob": 0.0,
+        "distillation_weight": 0.0,
+    }
+    for folder in (dataset_dir, studies):
+        train(folder, tmp_path / folder.name, **overrides)
+    labelled, unlabelled = (checkpoint(tmp_path / folder.name)["network"] for folder in (dataset_dir, studies))
+    assert labelled["decoder.levels.1.stage.0.conv1.weight"].shape[:2] == (3, 4)
+    for name, value in labelled.items():
+        assert torch.equal(value, unlabelled[name]), name
 
 
 def test_a_resumed_training_gives_the_same_numbers(dataset_dir, tmp_path):
