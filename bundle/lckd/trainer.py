@@ -181,6 +181,6 @@ class TrainingStep:
 
     def _imitated_probabilities(self, network: LCKDNet, image: Tensor, subset: Tensor) -> Tensor:
         """``(B, 3, D, H, W)``: the mean of what it makes of an image and of its mirror image, left and right."""
-        with torch.inference_mode(), torch.autocast(image.device.type, torch.bfloat16, enabled=self.amp):
+        with torch.no_grad(), torch.autocast(image.device.type, torch.bfloat16, enabled=self.amp):
             logits = network(image, subset) + network(image.flip(2), subset).flip(2)
-        return (logits.float() / 2).sigmoid().clone()
+        return (logits.float() / 2).sigmoid()
