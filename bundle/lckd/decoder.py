@@ -49,7 +49,7 @@ class Decoder(nn.Module):
         widths: Sequence[int] = (24, 48, 96, 160),
         blocks: Sequence[int] = (1, 1, 1, 1),
         full_resolution: bool = False,
-        squeezed: int = 0,
+        squeezed: int = 2,
     ) -> None:
         super().__init__()
         self.full_resolution = full_resolution

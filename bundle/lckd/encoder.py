@@ -26,7 +26,7 @@ class Encoder(nn.Module):
         widths: Sequence[int] = (24, 48, 96, 160),
         blocks: Sequence[int] = (0, 1, 2, 1),
         full_resolution: bool = False,
-        squeezed: int = 0,
+        squeezed: int = 2,
     ) -> None:
         super().__init__()
         if len(widths) != len(blocks):

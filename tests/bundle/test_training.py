@@ -66,17 +66,17 @@ def test_a_training_leaves_a_checkpoint_the_best_weights_and_its_election(datase
 
 
 def test_a_network_that_imitates_another_does_not_look_at_the_labels(dataset_dir, tmp_path):
-    train(dataset_dir, tmp_path / "wide")
+    wide = {"network_def#encoder#squeezed": 0, "network_def#decoder#squeezed": 0}
+    train(dataset_dir, tmp_path / "wide", **wide)
     studies = tmp_path / "unlabelled"
     shutil.copytree(dataset_dir, studies)
     for file in studies.glob("train/*/*_seg.nii.gz"):
         label_map = nibabel.load(file)
         nibabel.save(nibabel.Nifti1Image(np.zeros(label_map.shape, np.uint8), label_map.affine), file)
-    tiny = {"widths": [4, 6], "squeezed": 0}
     overrides = {
         "config_file": [TRAIN, str(ROOT / "configs" / "train" / "squeezed.yaml")],
-        "imitated_def#encoder": {"_target_": "lckd.encoder.Encoder", "blocks": [0, 1], **tiny},
-        "imitated_def#decoder": {"_target_": "lckd.decoder.Decoder", "blocks": [1, 1], **tiny},
+        "imitated_def#encoder": {"_target_": "lckd.encoder.Encoder", "squeezed": 0, "widths": [4, 6], "blocks": [0, 1]},
+        "imitated_def#decoder": {"_target_": "lckd.decoder.Decoder", "squeezed": 0, "widths": [4, 6], "blocks": [1, 1]},
         "imitated_weights": str(tmp_path / "wide" / "best.pt"),
         "healthy_prob": 0.0,
         "distillation_weight": 0.0,
