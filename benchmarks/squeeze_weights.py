@@ -26,9 +26,6 @@ from lckd.sequences import SUBSETS
 VOXELS = 500
 """Drawn of each output of a block, for each study and each subset."""
 
-SQUEEZED = 2
-"""Scales whose blocks get fewer inner channels."""
-
 DAMPING = 1e-4
 """Added to the moments' diagonal, relative to its mean: neighbouring voxels are nearly the same."""
 
@@ -103,7 +100,7 @@ def main() -> None:
     parser.add_argument("checkpoint", type=Path)
     parser.add_argument("output", type=Path)
     options = parser.parse_args()
-    wide, narrow = (LCKDNet(Encoder(squeezed=count), Decoder(squeezed=count)) for count in (0, SQUEEZED))
+    wide, narrow = LCKDNet(Encoder(squeezed=0), Decoder(squeezed=0)), LCKDNet()
     segmenter = Segmenter(wide, options.checkpoint, device="cpu", precision="fp32")
     weights = wide.state_dict()
     blocks = {
