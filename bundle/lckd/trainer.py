@@ -12,6 +12,7 @@ from monai.utils import convert_to_tensor
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
+from lckd.committee import outsiders
 from lckd.election import Election
 from lckd.losses import DistillationLoss, SegmentationLoss
 from lckd.network import LCKDNet
@@ -87,12 +88,12 @@ class PatchDataset(Dataset):
         return self.length
 
     def __getitem__(self, index: int) -> Any:
-        """Patch ``index`` of the epoch; every study is used once before one is used again."""
+        """Patch ``index`` of the epoch, and its study's ``position``; every study is used once before one is again."""
         position = (self.epoch - 1) * self.length + index
         turn, place = divmod(position, len(self.studies))
         study = int(np.random.default_rng((self.seed, turn)).permutation(len(self.studies))[place])
         self.augmentation.set_random_state(seed=(self.seed * 1_000_003 + position) % 2**32)
-        return self.augmentation(self.studies[study])
+        return self.augmentation(self.studies[study]) | {"position": study}
 
 
 class EpochHandler:
@@ -133,7 +134,9 @@ class TrainingStep:
         election: knows the teachers.
         distillation_weight: of the distillation loss; the paper's is 0.1.
         precision: ``bf16`` for automatic mixed precision, ``fp32`` for none.
-        imitated: a trained network whose probabilities, for the same subset, stand in for the labels.
+        imitated: whose probabilities stand in for the labels: ``Imitated`` or ``ImitatedCommittee``.
+        members: of the committee that is trained, with a ``TrainingCommittee``. Of K members, the k-th never learns
+            from the studies at the positions k, K + k, 2 K + k...
     """
 
     def __init__(
@@ -142,10 +145,11 @@ class TrainingStep:
         election: Election,
         distillation_weight: float = 0.1,
         precision: str = "bf16",
-        imitated: LCKDNet | None = None,
+        imitated: Callable[[Tensor, Tensor, Tensor, int], Tensor] | None = None,
+        members: int = 1,
     ) -> None:
+        self.members, self.imitated = members, imitated
         self.subsets, self.election, self.distillation_weight = subsets, election, distillation_weight
-        self.imitated = None if imitated is None else imitated.eval()
         self.amp = {"bf16": True, "fp32": False}[precision]
         self.segmentation_loss = SegmentationLoss(soft=imitated is not None)
         self.distillation_loss = DistillationLoss()
@@ -160,14 +164,20 @@ class TrainingStep:
         image, target, availability = (
             convert_to_tensor(batch[key], track_meta=False, device=device) for key in ("image", "label", "availability")
         )
-        subset = self.subsets(availability, engine.state.iteration)
+        subset = self.subsets(availability.repeat(self.members, 1), engine.state.iteration)
+        position = torch.as_tensor(batch["position"], device=device)
+        if self.members > 1:
+            subset[outsiders(position, self.members).flatten()] = False
         engine.network.train()
         engine.optimizer.zero_grad(set_to_none=True)
         with torch.autocast(torch.device(device).type, torch.bfloat16, enabled=self.amp):
             logits, features = engine.inferer(image, engine.network, subset)
+        taught = subset.any(1)
+        target, subset = target.repeat(self.members, 1, 1, 1, 1)[taught], subset[taught]
         teachers, weights = self.election.teachers(target, features.shape[2:])
         if self.imitated is not None:
-            target = self._imitated_probabilities(self.imitated, image, subset)
+            with torch.autocast(torch.device(device).type, torch.bfloat16, enabled=self.amp):
+                target = self.imitated(image, subset, position, engine.state.iteration)
         segmentation = self.segmentation_loss(logits, target)
         distillation = self.distillation_loss(features, subset, teachers, weights)
         loss = segmentation + self.distillation_weight * distillation
@@ -179,8 +189,19 @@ class TrainingStep:
             "distillation": distillation.item(),
         }
 
-    def _imitated_probabilities(self, network: LCKDNet, image: Tensor, subset: Tensor) -> Tensor:
-        """``(B, 3, D, H, W)``: the mean of what it makes of an image and of its mirror image, left and right."""
-        with torch.no_grad(), torch.autocast(image.device.type, torch.bfloat16, enabled=self.amp):
-            logits = network(image, subset) + network(image.flip(2), subset).flip(2)
+
+class Imitated:
+    """A trained network that another one imitates: the mean of what it makes of an image and of its mirror image.
+
+    Args:
+        network: with its weights.
+    """
+
+    def __init__(self, network: LCKDNet) -> None:
+        self.network = network.eval()
+
+    @torch.no_grad()
+    def __call__(self, image: Tensor, subset: Tensor, position: Tensor, iteration: int) -> Tensor:
+        """Probabilities ``(B, 3, D, H, W)`` for ``image`` ``(B, 4, D, H, W)`` and ``subset`` ``(B, 4)``."""
+        logits = self.network(image, subset) + self.network(image.flip(2), subset).flip(2)
         return (logits.float() / 2).sigmoid()

@@ -1,0 +1,113 @@
+"""Several networks asked as one: trained together on the same patches, and imitated together by a single one."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from lckd.network import LCKDNet
+
+
+class Committee(nn.Module):
+    """Networks of one architecture whose probabilities are averaged; used as an ``LCKDNet`` is.
+
+    Args:
+        members: the networks, each with weights of its own.
+    """
+
+    def __init__(self, members: Sequence[LCKDNet]) -> None:
+        super().__init__()
+        self.members = nn.ModuleList(members)
+
+    @property
+    def encoder(self) -> nn.Module:
+        """The first member's, for what all have in common."""
+        return self.members[0].encoder  # type: ignore[return-value]
+
+    def forward(self, image: Tensor, availability: Tensor) -> Tensor:
+        """Logits ``(B, 3, D, H, W)`` of the mean probabilities; arguments as of ``LCKDNet``."""
+        return self.decode(self.encode(image, availability), availability)[0]
+
+    def encode(self, image: Tensor, availability: Tensor) -> list[Tensor]:
+        """Features ``(N, K * C, d, h, w)`` per scale: those of the K members, one after the other."""
+        encoded = [member.encode(image, availability) for member in self.members]
+        return [torch.cat(scale, 1) for scale in zip(*encoded, strict=True)]
+
+    def decode(self, features: list[Tensor], availability: Tensor) -> list[Tensor]:
+        """Logits of the mean probabilities from the features of ``encode``."""
+        shares = zip(*(scale.chunk(len(self.members), 1) for scale in features), strict=True)
+        logits = [member.decode(list(own), availability)[0] for member, own in zip(self.members, shares, strict=True)]
+        return [torch.stack(logits).float().sigmoid().mean(0).logit(eps=1e-6)]
+
+
+def outsiders(position: Tensor, members: int) -> Tensor:
+    """``(K, B)``, true where the k-th of K members never learns from the study at a ``position`` ``(B,)`` of the data.
+
+    These are the studies k, K + k, 2 K + k and so on: every study has one member that only knows it from afar.
+    """
+    return position % members == torch.arange(members, device=position.device)[:, None]
+
+
+class ImitatedCommittee:
+    """Whom a network imitates: half of each answer is the outsider's, of the member that never saw the study.
+
+    The others know by heart what they learned from. Whose answer makes the other half is drawn anew each time: that
+    costs two networks' time instead of all of them.
+
+    Args:
+        committee: trained with a ``TrainingCommittee``, with its weights.
+        predecessor: a trained network of no fold, drawn as often as all the other members together.
+        seed: of the draws.
+    """
+
+    def __init__(self, committee: Committee, predecessor: LCKDNet, seed: int = 0) -> None:
+        self.members: list[nn.Module] = list(committee.eval().members)
+        self.predecessor, self.seed = predecessor.eval(), seed
+
+    @torch.no_grad()
+    def __call__(self, image: Tensor, subset: Tensor, position: Tensor, iteration: int) -> Tensor:
+        """Probabilities ``(B, 3, D, H, W)``.
+
+        Args:
+            image: ``(B, 4, D, H, W)``.
+            subset: ``(B, 4)`` boolean.
+            position: ``(B,)`` of each study in the data list.
+            iteration: of the training.
+        """
+        generator = np.random.default_rng((self.seed, iteration))
+        rows: list[Tensor] = []
+        for row, outsider in enumerate((position % len(self.members)).tolist()):
+            insiders = self.members[:outsider] + self.members[outsider + 1 :]
+            other = insiders[generator.integers(len(insiders))] if generator.random() < 0.5 else self.predecessor
+            given = image[row : row + 1], subset[row : row + 1]
+            answers = [network(*given).float().sigmoid() for network in (self.members[outsider], other)]
+            rows.append(torch.stack(answers).mean(0))
+        return torch.cat(rows)
+
+
+class TrainingCommittee(nn.Module):
+    """A ``Committee`` as training sees it: every member learns from the same patches, each with subsets of its own."""
+
+    def __init__(self, network: Committee) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, image: Tensor, availability: Tensor) -> tuple[list[Tensor], Tensor]:
+        """What ``TrainingNetwork`` gives, the members' rows one after the other.
+
+        Args:
+            image: ``(B, 4, D, H, W)``.
+            availability: ``(K * B, 4)``, the first B rows for the first member; one without a true entry is left out.
+
+        Returns:
+            Logits of all supervised scales and the deepest features, of the rows that are not left out.
+        """
+        outputs: list[tuple[list[Tensor], Tensor]] = []
+        for member, own in zip(self.network.members, availability.chunk(len(self.network.members)), strict=True):
+            taught = own.any(1)
+            if taught.any():
+                features = member.encode(image[taught], own[taught])
+                outputs.append((member.decode(features, own[taught]), features[-1]))
+        logits, deepest = zip(*outputs, strict=True)
+        return [torch.cat(scale) for scale in zip(*logits, strict=True)], torch.cat(deepest)
