@@ -21,9 +21,14 @@ class Committee(nn.Module):
         self.members = nn.ModuleList(members)
 
     @property
+    def networks(self) -> list[LCKDNet]:
+        """The members."""
+        return list(self.members)  # type: ignore[arg-type]
+
+    @property
     def encoder(self) -> nn.Module:
         """The first member's, for what all have in common."""
-        return self.members[0].encoder  # type: ignore[return-value]
+        return self.networks[0].encoder
 
     def forward(self, image: Tensor, availability: Tensor) -> Tensor:
         """Logits ``(B, 3, D, H, W)`` of the mean probabilities; arguments as of ``LCKDNet``."""
@@ -31,13 +36,13 @@ class Committee(nn.Module):
 
     def encode(self, image: Tensor, availability: Tensor) -> list[Tensor]:
         """Features ``(N, K * C, d, h, w)`` per scale: those of the K members, one after the other."""
-        encoded = [member.encode(image, availability) for member in self.members]
+        encoded = [member.encode(image, availability) for member in self.networks]
         return [torch.cat(scale, 1) for scale in zip(*encoded, strict=True)]
 
     def decode(self, features: list[Tensor], availability: Tensor) -> list[Tensor]:
         """Logits of the mean probabilities from the features of ``encode``."""
         shares = zip(*(scale.chunk(len(self.members), 1) for scale in features), strict=True)
-        logits = [member.decode(list(own), availability)[0] for member, own in zip(self.members, shares, strict=True)]
+        logits = [member.decode(list(own), availability)[0] for member, own in zip(self.networks, shares, strict=True)]
         return [torch.stack(logits).float().sigmoid().mean(0).logit(eps=1e-6)]
 
 
@@ -62,7 +67,7 @@ class ImitatedCommittee:
     """
 
     def __init__(self, committee: Committee, predecessor: LCKDNet, seed: int = 0) -> None:
-        self.members: list[nn.Module] = list(committee.eval().members)
+        self.members = committee.eval().networks
         self.predecessor, self.seed = predecessor.eval(), seed
 
     @torch.no_grad()
@@ -104,7 +109,8 @@ class TrainingCommittee(nn.Module):
             Logits of all supervised scales and the deepest features, of the rows that are not left out.
         """
         outputs: list[tuple[list[Tensor], Tensor]] = []
-        for member, own in zip(self.network.members, availability.chunk(len(self.network.members)), strict=True):
+        members = self.network.networks
+        for member, own in zip(members, availability.chunk(len(members)), strict=True):
             taught = own.any(1)
             if taught.any():
                 features = member.encode(image[taught], own[taught])

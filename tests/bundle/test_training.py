@@ -18,13 +18,15 @@ from lckd.weights import load_weights
 
 ROOT = Path(__file__).resolve().parents[2]
 TRAIN = str(ROOT / "bundle" / "configs" / "train.yaml")
+NETWORK = {
+    "_target_": "lckd.network.LCKDNet",
+    "encoder": {"_target_": "lckd.encoder.Encoder", "widths": [4, 6], "blocks": [0, 1]},
+    "decoder": {"_target_": "lckd.decoder.Decoder", "widths": [4, 6], "blocks": [1, 1]},
+}
 TINY = {
     "bundle_root": str(ROOT / "bundle"),
     "device": "cpu",
-    "network_def#encoder#widths": [4, 6],
-    "network_def#encoder#blocks": [0, 1],
-    "network_def#decoder#widths": [4, 6],
-    "network_def#decoder#blocks": [1, 1],
+    "network_def": NETWORK,
     "patch_size": [16, 16, 16],
     "iterations": 4,
     "iterations_per_epoch": 2,
@@ -37,6 +39,7 @@ TINY = {
 
 def workflow(dataset_dir: Path, output_dir: Path, **overrides) -> ConfigWorkflow:
     settings = TINY | {"dataset_dir": str(dataset_dir), "output_dir": str(output_dir)} | overrides
+    settings = json.loads(json.dumps(settings))  # a parser writes into what it is given
     files = settings.pop("config_file", TRAIN)
     made = ConfigWorkflow(files, workflow_type="train", run_id="training", logging_file=False, **settings)
     made.initialize()
@@ -75,8 +78,9 @@ def test_a_network_that_imitates_another_does_not_look_at_the_labels(dataset_dir
         nibabel.save(nibabel.Nifti1Image(np.zeros(label_map.shape, np.uint8), label_map.affine), file)
     overrides = {
         "config_file": [TRAIN, str(ROOT / "configs" / "train" / "squeezed.yaml")],
-        "imitated_def#encoder": {"_target_": "lckd.encoder.Encoder", "squeezed": 0, "widths": [4, 6], "blocks": [0, 1]},
-        "imitated_def#decoder": {"_target_": "lckd.decoder.Decoder", "squeezed": 0, "widths": [4, 6], "blocks": [1, 1]},
+        "imitated_def": NETWORK,
+        "imitated_def#encoder#squeezed": 0,
+        "imitated_def#decoder#squeezed": 0,
         "imitated_weights": str(tmp_path / "wide" / "best.pt"),
         "healthy_prob": 0.0,
         "distillation_weight": 0.0,
@@ -87,6 +91,42 @@ def test_a_network_that_imitates_another_does_not_look_at_the_labels(dataset_dir
     assert labelled["decoder.levels.1.stage.0.conv1.weight"].shape[:2] == (3, 4)
     for name, value in labelled.items():
         assert torch.equal(value, unlabelled[name]), name
+
+
+COMMITTEE = {
+    "config_file": [TRAIN, str(ROOT / "configs" / "train" / "committee.yaml")],
+    "network_def": {"_target_": "lckd.committee.Committee", "members": [NETWORK, NETWORK]},
+    "train#step#members": 2,
+    "transplant_prob": 0.0,
+    "batch_size": 1,
+}
+
+
+def test_a_committees_outsider_learns_nothing_from_a_study_and_the_others_do(dataset_dir, tmp_path):
+    made = workflow(dataset_dir, tmp_path, **COMMITTEE, iterations=1, iterations_per_epoch=1, warmup_iterations=0)
+    before = [
+        {name: value.clone() for name, value in member.state_dict().items()} for member in made.network_def.networks
+    ]
+    made.run()
+    outsider = int(made.trainer.state.batch["position"]) % 2
+    for index, (member, earlier) in enumerate(zip(made.network_def.networks, before, strict=True)):
+        same = [torch.equal(value, earlier[name]) for name, value in member.state_dict().items()]
+        assert all(same) == (index == outsider), index
+
+
+def test_a_network_imitates_a_committee_and_its_predecessor(dataset_dir, tmp_path):
+    train(dataset_dir, tmp_path / "committee", **COMMITTEE)
+    train(dataset_dir, tmp_path / "alone")
+    overrides = {
+        "config_file": [TRAIN, str(ROOT / "configs" / "train" / "imitation.yaml")],
+        "imitated_def": COMMITTEE["network_def"],
+        "member_def": NETWORK,
+        "imitated_weights": str(tmp_path / "committee" / "last.pt"),
+        "predecessor_weights": str(tmp_path / "alone" / "last.pt"),
+        "initial_weights": str(tmp_path / "alone" / "last.pt"),
+    }
+    made = train(dataset_dir, tmp_path / "imitating", **overrides)
+    assert made.trainer.state.iteration == 4 and made.trainer.state.output["segmentation"] > 0
 
 
 def test_a_resumed_training_gives_the_same_numbers(dataset_dir, tmp_path):
