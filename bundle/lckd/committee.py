@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from lckd.network import LCKDNet
+from lckd.sequences import REGIONS
 
 
 class Committee(nn.Module):
@@ -58,17 +59,19 @@ class ImitatedCommittee:
     """Whom a network imitates: half of each answer is the outsider's, of the member that never saw the study.
 
     The others know by heart what they learned from. Whose answer makes the other half is drawn anew each time: that
-    costs two networks' time instead of all of them.
+    costs two or three networks' time instead of all of them.
 
     Args:
         committee: trained with a ``TrainingCommittee``, with its weights.
-        predecessor: a trained network of no fold, drawn as often as all the other members together.
+        predecessor: a trained network that may know every study, drawn as often as all the other members together.
+        left: regions that the predecessor alone answers for.
         seed: of the draws.
     """
 
-    def __init__(self, committee: Committee, predecessor: LCKDNet, seed: int = 0) -> None:
+    def __init__(self, committee: Committee, predecessor: LCKDNet, left: Sequence[str] = (), seed: int = 0) -> None:
         self.members = committee.eval().networks
         self.predecessor, self.seed = predecessor.eval(), seed
+        self.left = [REGIONS.index(region) for region in left]
 
     @torch.no_grad()
     def __call__(self, image: Tensor, subset: Tensor, position: Tensor, iteration: int) -> Tensor:
@@ -82,12 +85,16 @@ class ImitatedCommittee:
         """
         generator = np.random.default_rng((self.seed, iteration))
         rows: list[Tensor] = []
-        for row, outsider in enumerate((position % len(self.members)).tolist()):
+        for index, outsider in enumerate((position % len(self.members)).tolist()):
             insiders = self.members[:outsider] + self.members[outsider + 1 :]
             other = insiders[generator.integers(len(insiders))] if generator.random() < 0.5 else self.predecessor
-            given = image[row : row + 1], subset[row : row + 1]
-            answers = [network(*given).float().sigmoid() for network in (self.members[outsider], other)]
-            rows.append(torch.stack(answers).mean(0))
+            given = image[index : index + 1], subset[index : index + 1]
+            asked = {self.members[outsider], other, *([self.predecessor] if self.left else [])}
+            answers = {network: network(*given).float().sigmoid() for network in asked}
+            answer = (answers[self.members[outsider]] + answers[other]) / 2
+            if self.left:
+                answer[:, self.left] = answers[self.predecessor][:, self.left]
+            rows.append(answer)
         return torch.cat(rows)
 
 

@@ -76,3 +76,10 @@ def test_half_of_what_is_imitated_is_the_outsiders(position):
     with_insider, with_predecessor = 0.5, (torch.tensor(4.0).sigmoid().item() + 0.5) / 2
     assert {round(answer, 4) for answer in answers} == {with_insider, round(with_predecessor, 4)}
     assert answers == [float(imitated(*given, iteration).mean()) for iteration in range(40)]
+
+
+def test_a_region_can_be_left_to_the_predecessor():
+    imitated = ImitatedCommittee(Committee([Sure(4.0), Sure(-4.0)]), Sure(0.0), left=["et"])
+    answers = [imitated(IMAGE[:1], AVAILABILITY[:1], torch.tensor([0]), iteration) for iteration in range(20)]
+    assert all(float(answer[:, 0].mean()) == 0.5 for answer in answers)
+    assert any(float(answer[:, 1].mean()) != 0.5 for answer in answers)
