@@ -55,6 +55,23 @@ def outsiders(position: Tensor, members: int) -> Tensor:
     return position % members == torch.arange(members, device=position.device)[:, None]
 
 
+class Imitated:
+    """A trained network that another one imitates: the mean of what it makes of an image and of its mirror image.
+
+    Args:
+        network: with its weights.
+    """
+
+    def __init__(self, network: LCKDNet) -> None:
+        self.network = network.eval()
+
+    @torch.no_grad()
+    def __call__(self, image: Tensor, subset: Tensor, position: Tensor, iteration: int) -> Tensor:
+        """Probabilities ``(B, 3, D, H, W)`` for ``image`` ``(B, 4, D, H, W)`` and ``subset`` ``(B, 4)``."""
+        logits = self.network(image, subset) + self.network(image.flip(2), subset).flip(2)
+        return (logits.float() / 2).sigmoid()
+
+
 class ImitatedCommittee:
     """Whom a network imitates: half of each answer is the outsider's, of the member that never saw the study.
 
