@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.optimize import minimize_scalar
+from scipy.optimize import lsq_linear, minimize_scalar
 from scipy.special import expit
 from torch import Tensor
 
@@ -24,6 +24,12 @@ CENTRES = (np.arange(BINS) + 0.5) * (2 * LIMIT / BINS) - LIMIT
 RELIABILITY_BINS = 20
 SMOOTHING_VOXELS = 100
 """Of the estimated Dice: where nothing is found and next to nothing probable, empty is probably right."""
+
+OFFSET_PENALTY = 2.0
+"""Studies without an offset that each subset's line counts besides its own; chosen on the validation studies."""
+
+Line = tuple[float, float]
+"""Intercept and slope from ``soft_dice`` to the Dice that was found."""
 
 Histogram = Mapping[str, Any]
 """``voxels`` and ``positive``: per bin how many voxels there are, and how many of them the truth has in the region."""
@@ -104,11 +110,11 @@ class Calibration:
     Attributes:
         temperature: per subset and region; logits are divided by it, which moves no boundary. What a network cannot
             see in a subset it is far too sure of, and in another one not.
-        dice_line: per region intercept and slope from ``soft_dice`` to the Dice that was found.
+        dice_line: per subset and region.
     """
 
     temperature: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
-    dice_line: Mapping[str, tuple[float, float]] | None = None
+    dice_line: Mapping[str, Mapping[str, Line]] = field(default_factory=dict)
 
     @classmethod
     def fitted(cls, records: Sequence[Mapping[str, Any]]) -> "Calibration":
@@ -117,12 +123,13 @@ class Calibration:
             subset: {region: fit_temperature(_histograms(records, region, subset)) for region in REGIONS}
             for subset in dict.fromkeys(record["subset"] for record in records)
         }
-        lines = {}
+        lines: dict[str, dict[str, Line]] = {subset: {} for subset in temperature}
         for region in REGIONS:
             rows = [record for record in records if record["region"] == region]
             estimates = [soft_dice_of(row["histogram"], temperature[row["subset"]][region]) for row in rows]
-            slope, intercept = np.polyfit(estimates, [row["dice"] for row in rows], 1)
-            lines[region] = (round(float(intercept), 4), round(float(slope), 4))
+            fitted = _fit_lines([row["subset"] for row in rows], estimates, [row["dice"] for row in rows])
+            for subset, line in fitted.items():
+                lines[subset][region] = line
         return cls(temperature, lines)
 
     @classmethod
@@ -130,7 +137,11 @@ class Calibration:
         """That of ``metadata.json``'s ``calibration``; without one, temperatures of 1 and no estimates."""
         if not facts:
             return cls()
-        return cls(facts["temperature"], {region: tuple(line) for region, line in facts["dice_line"].items()})
+        lines = {
+            subset: {region: (line[0], line[1]) for region, line in regions.items()}
+            for subset, regions in facts["dice_line"].items()
+        }
+        return cls(facts["temperature"], lines)
 
     def apply_(self, probabilities: Tensor, subset: str) -> Tensor:
         """Calibrate probabilities ``(3, X, Y, Z)`` of ET, WT and TC in place; zero, outside the brain, stays zero.
@@ -146,17 +157,19 @@ class Calibration:
         """Temperature per region of a subset, e.g. ``flair+t2``; 1 where it was not fitted."""
         return self.temperature.get(subset, dict.fromkeys(REGIONS, 1.0))
 
-    def estimated_dice(self, probabilities: Tensor) -> dict[str, float] | None:
-        """Dice to expect of this very study per region, from calibrated probabilities ``(3, X, Y, Z)``."""
-        if self.dice_line is None:
+    def estimated_dice(self, probabilities: Tensor, subset: str) -> dict[str, float] | None:
+        """Dice to expect of this very study per region, from calibrated probabilities ``(3, X, Y, Z)``.
+
+        None for a subset that no validation study had.
+        """
+        if subset not in self.dice_line:
             return None
         estimates = (soft_dice(channel[channel > 0]) for channel in probabilities.numpy())  # zeros would add nothing
-        return {region: self.on_line(region, value) for region, value in zip(REGIONS, estimates, strict=True)}
+        return {region: self.on_line(subset, region, value) for region, value in zip(REGIONS, estimates, strict=True)}
 
-    def on_line(self, region: str, estimate: float) -> float:
-        """A region's ``soft_dice`` to the Dice that goes with it, between 0 and 1."""
-        assert self.dice_line is not None
-        intercept, slope = self.dice_line[region]
+    def on_line(self, subset: str, region: str, estimate: float) -> float:
+        """A region's ``soft_dice`` to the Dice that goes with it in a subset, between 0 and 1."""
+        intercept, slope = self.dice_line[subset][region]
         return round(float(np.clip(intercept + slope * estimate, 0, 1)), 3)
 
     def assessed(self, records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -176,9 +189,9 @@ class Calibration:
                 total = pooled(_histograms(records, region, subset))
                 result["ece_uncalibrated"][subset][region] = round(reliability(total)["ece"], 5)
         for region in REGIONS:
-            rows = [record for record in records if record["region"] == region]
+            rows = [r for r in records if r["region"] == region and r["subset"] in self.dice_line]
             soft = [soft_dice_of(row["histogram"], self.of_subset(row["subset"])[region]) for row in rows]
-            estimates = [self.on_line(region, value) for value in soft]
+            estimates = [self.on_line(row["subset"], region, value) for row, value in zip(rows, soft, strict=True)]
             found = [row["dice"] for row in rows]
             result["dice_estimate"][region] = {
                 "correlation": round(float(np.corrcoef(estimates, found)[0, 1]), 3),
@@ -194,8 +207,25 @@ class Calibration:
 
     def facts(self) -> dict[str, Any]:
         """For ``metadata.json``; ``of`` reads it."""
-        lines = self.dice_line or {}
-        return {"temperature": dict(self.temperature), "dice_line": {region: list(lines[region]) for region in lines}}
+        return {"temperature": dict(self.temperature), "dice_line": dict(self.dice_line)}
+
+
+def _fit_lines(subsets: Sequence[str], estimates: Sequence[float], dice: Sequence[float]) -> dict[str, Line]:
+    """A line per subset by least squares: one slope for all, never negative, and offsets drawn towards zero.
+
+    Where probabilities say nothing of how good a study's segmentation is, the subset still does.
+    """
+    names = list(dict.fromkeys(subsets))
+    x, mean = np.asarray(estimates), float(np.mean(estimates))
+    offsets = np.array([[subset == name for name in names] for subset in subsets], float)
+    penalty = np.sqrt(OFFSET_PENALTY) * np.eye(len(names))
+    system = np.block([[np.ones((len(x), 1)), (x - mean)[:, None], offsets], [np.zeros((len(names), 2)), penalty]])
+    least = np.full(system.shape[1], -np.inf)
+    least[1] = 0
+    level, slope, *offset = lsq_linear(system, [*dice, *np.zeros(len(names))], (least, np.inf)).x.tolist()
+    return {
+        name: (round(level + own - slope * mean, 4), round(slope, 4)) for name, own in zip(names, offset, strict=True)
+    }
 
 
 def _divided(histogram: Histogram, temperature: float) -> Histogram:

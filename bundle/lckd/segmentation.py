@@ -237,9 +237,9 @@ class Segmenter:
             warnings: for the user.
         """
         with timed(timings, "report"):
-            probabilities = self.calibration.apply_(raw, subset_name(prepared.subset))
             subset = prepared.subset
-            estimated = self.calibration.estimated_dice(probabilities)
+            probabilities = self.calibration.apply_(raw, subset_name(subset))
+            estimated = self.calibration.estimated_dice(probabilities, subset_name(subset))
         timings["total"] = round(sum(timings.values()), 3)
         report = study_report(
             study=prepared.study,

@@ -99,7 +99,7 @@ def test_each_subset_has_a_temperature_of_its_own():
 def test_without_facts_nothing_is_changed_and_nothing_estimated():
     probabilities = torch.rand(3, 4, 4, 4)
     torch.testing.assert_close(Calibration.of(None).apply_(probabilities.clone(), "t1"), probabilities)
-    assert Calibration.of(None).estimated_dice(probabilities) is None
+    assert Calibration.of(None).estimated_dice(probabilities, "t1") is None
 
 
 def test_estimates_of_good_probabilities_are_close_and_bounded():
@@ -108,5 +108,19 @@ def test_estimates_of_good_probabilities_are_close_and_bounded():
     assert assessed["dice_estimate"]["et"]["mean_error"] < 0.02
     assert assessed["ece"]["all"]["wt"] < 0.02
     assert assessed["ece"]["flair"] == assessed["ece"]["all"]
-    estimated = fitted.estimated_dice(torch.rand(3, 8, 8, 8))
+    estimated = fitted.estimated_dice(torch.rand(3, 8, 8, 8), "flair")
     assert all(0 <= value <= 1 for value in estimated.values())
+
+
+def test_where_probabilities_mislead_the_estimate_is_the_subsets_own():
+    def record(subset: str, sureness: int, dice: float) -> dict:
+        logits = torch.randn(20_000, generator=torch.Generator().manual_seed(sureness)) * sureness
+        histogram = logit_histogram(logits.sigmoid(), logits > 0)
+        return {"subset": subset, "dice": dice, "histogram": histogram}
+
+    made = [
+        record(subset, sure, most - 0.1 * sure) for subset, most in (("t1", 0.5), ("t1ce", 0.9)) for sure in (1, 2, 4)
+    ]
+    lines = Calibration.fitted([row | {"region": region} for row in made for region in REGIONS]).dice_line
+    assert lines["t1"]["tc"][1] == lines["t1ce"]["tc"][1] == 0
+    assert 0.25 < lines["t1"]["tc"][0] < 0.45 < lines["t1ce"]["tc"][0] < 0.7
