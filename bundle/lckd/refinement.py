@@ -40,8 +40,8 @@ BELIEF_REACH = {"et": 6.0, "wt": 10.0, "tc": 8.0}
 BELIEF_REACH_WITHOUT_T1CE = {"et": 16.0, "wt": 10.0, "tc": 17.0}
 """Voxels over which that falls to 1/e; chosen on the validation studies. What no image shows, a user has to say."""
 
-OUTSIDE_REACH_AT_FIRST = {"et": 6.0}
-"""The reach of marks outside a region while there is none inside, if another: else the first takes all of it away."""
+OUTSIDE_REACH_AT_FIRST = {"et": 10.0}
+"""The most that marks outside a region reach while there is none inside: else the first takes all of it away."""
 
 
 @dataclass(frozen=True)
@@ -190,7 +190,7 @@ def belief_in(distances: Tensor, t1ce: bool) -> Tensor:
     reach = torch.tensor([[reaches[region]] * 2 for region in REGIONS])
     for region, at_first in OUTSIDE_REACH_AT_FIRST.items():
         if not away[REGIONS.index(region), 0].isfinite().any():
-            reach[REGIONS.index(region), 1] = at_first
+            reach[REGIONS.index(region), 1] = min(reaches[region], at_first)
     inside, outside = torch.exp(-((away / reach[:, :, None, None, None]) ** 2)).unbind(1)
     return F.interpolate(BELIEF * (inside - outside)[None], scale_factor=2, mode="trilinear")[0]
 

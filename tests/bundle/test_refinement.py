@@ -103,6 +103,13 @@ class TestChannels:
         wt = belief_in(distances_to(marks, box_around(marks.voxels, (80, 80, 80))), t1ce=True)[REGIONS.index("wt")]
         assert (wt[24:39, 40, 40] > 0).all() and (wt[42:56, 40, 40] < 0).all()
 
+    def test_a_mark_outside_reaches_further_once_one_inside_says_where_the_region_is(self):
+        outside, inside = region_marks("et", False, [[40, 40, 40]]), region_marks("et", True, [[40, 40, 76]])
+        box = box_around((outside + inside).voxels, (80, 80, 80))
+        first, second = (belief_in(distances_to(marks, box), t1ce=False)[0] for marks in (outside, outside + inside))
+        assert first[40, 40, 40] == pytest.approx(second[40, 40, 40], rel=0.1)
+        assert 0 < -first[40, 24, 40] < 1 < 3 < -second[40, 24, 40]
+
     def test_the_box_holds_every_window_and_fits_the_network(self):
         voxels = np.array([[100, 100, 100], [150, 90, 100]])
         box = box_around(voxels, (240, 240, 160))
