@@ -223,9 +223,9 @@ def likeness_to(features: Tensor, marks: Marks, box: tuple[slice, ...]) -> Tenso
             if said:
                 row = 2 * region + int(said < 0)
                 result[row] = torch.maximum(result[row], alike)
-    for region, share in OUTSIDE_LIKENESS_AT_FIRST.items():
-        if not (claims[within, REGIONS.index(region)] > 0).any():
-            result[2 * REGIONS.index(region) + 1] *= share
+    for name, share in OUTSIDE_LIKENESS_AT_FIRST.items():
+        if not (claims[within, REGIONS.index(name)] > 0).any():
+            result[2 * REGIONS.index(name) + 1] *= share
     return result
 
 
