@@ -20,6 +20,7 @@ from lckd.refinement import (
     decode,
     distances_to,
     in_windows,
+    likeness_to,
     refine,
 )
 from lckd.segmentation import Segmenter
@@ -107,8 +108,18 @@ class TestChannels:
         outside, inside = region_marks("et", False, [[40, 40, 40]]), region_marks("et", True, [[40, 40, 76]])
         box = box_around((outside + inside).voxels, (80, 80, 80))
         first, second = (belief_in(distances_to(marks, box), t1ce=False)[0] for marks in (outside, outside + inside))
-        assert first[40, 40, 40] == pytest.approx(second[40, 40, 40], rel=0.1)
+        assert first[40, 40, 40] == pytest.approx(second[40, 40, 40].item(), rel=0.1)
         assert 0 < -first[40, 24, 40] < 1 < 3 < -second[40, 24, 40]
+
+    def test_likeness_falls_with_other_features_and_a_first_mark_outside_counts_less(self):
+        features = torch.zeros(2, 40, 40, 40)
+        features[:, 20:] = 9  # another tissue
+        outside, inside = region_marks("wt", False, [[30, 40, 40]]), region_marks("wt", True, [[60, 40, 40]])
+        box = (slice(0, 80),) * 3
+        wt = REGIONS.index("wt")
+        alone, both = (likeness_to(features, marks, box)[[2 * wt, 2 * wt + 1]] for marks in (outside, outside + inside))
+        assert not alone[0].any() and alone[1, 15, 20, 20] == 0.5 and both[1, 15, 20, 20] == 1
+        assert both[0, 30, 20, 20] == 1 and both[0, 25, 20, 20] > 0.8 > 0.01 > both[0, 19, 20, 20]
 
     def test_the_box_holds_every_window_and_fits_the_network(self):
         voxels = np.array([[100, 100, 100], [150, 90, 100]])
