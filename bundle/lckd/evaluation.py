@@ -131,7 +131,7 @@ def markdown(table: dict[str, Any], title: str) -> str:
     if empty:
         lines += [
             "",
-            f"A region absent from both truth and prediction counts as Dice 1 (at most {empty} studies of a row).",
+            f"A region absent from both truth and prediction counts as Dice 1 (at most {empty} of a row's studies).",
         ]
     return "\n".join(lines) + "\n"
 

@@ -58,7 +58,7 @@ def publish(
     facts["evaluation"] = tested.get("table", {})
     means = tested["table"]["mean"] if tested else {}
     facts["eval_metrics"] = {f"mean_dice_{region}": means[region]["dice"] for region in means}
-    facts["robustness"] = changed
+    facts["robustness"] = changed and changed | {"weights": digest}  # a checkpoint's hash would name no shipped file
     facts["calibration"] = {}
     if validated:
         calibration = Calibration.fitted(validated["records"])

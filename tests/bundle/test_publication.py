@@ -110,7 +110,7 @@ def test_published_weights_are_the_bundles_own(files):
     assert facts["evaluation"]["mean"]["et"]["dice"] == pytest.approx(0.5)
     assert facts["calibration"]["temperature"]["flair"]["et"] == pytest.approx(1, abs=0.1)
     assert set(facts["calibration"]["test"]["ece"]) == {"all", *map(subset_name, SUBSETS)}
-    assert facts["robustness"]["studies"] == 3
+    assert facts["robustness"]["studies"] == 3 and facts["robustness"]["weights"] == digest  # not the checkpoint's
 
 
 def test_the_model_card_says_what_the_metadata_says(files):
