@@ -12,6 +12,9 @@ from monai.transforms.utils import distance_transform_edt, generate_spatial_boun
 from monai.utils import convert_to_tensor
 from torch import Tensor
 
+from lckd.sequences import LABELS, REGIONS, SEQUENCES
+from lckd.transforms import regions_of
+
 SEARCHED = 12
 """How many half voxels to either side of the brain's middle its midline is looked for."""
 
@@ -139,6 +142,64 @@ class RandTransplantedTumour(RandomizableTransform, MapTransform):
         label[here] = torch.where(ill, tumour[there], label[here])
         item[self.image], item[self.label] = image, label
         return item
+
+
+class RandUnenhancedd(RandomizableTransform, MapTransform):
+    """Takes the contrast agent's effect out of a tumour: a glioma that does not enhance, as many of low grade do not.
+
+    In the core and around it T1ce shows what T1 does, brought to T1ce's mean and deviation of the rest of the brain,
+    with noise of its own. What enhanced is labelled as non-enhancing core; T1ce is normalized again. A study without T1
+    or T1ce, or without enhancing tumour, stays as it is. ``unenhanced`` of the item tells whether it was changed.
+
+    Args:
+        prob: of the change.
+        margin: fewest and most voxels over which the change fades out around the core.
+        noise: largest standard deviation of the noise, in those of the brain.
+        image: key of the preprocessed sequences ``(4, X, Y, Z)``.
+        label: key of the label map ``(1, X, Y, Z)``.
+    """
+
+    def __init__(
+        self,
+        prob: float = 0.1,
+        margin: tuple[int, int] = (2, 6),
+        noise: float = 0.15,
+        image: str = "image",
+        label: str = "label",
+    ) -> None:
+        MapTransform.__init__(self, [image, label])
+        RandomizableTransform.__init__(self, prob)
+        self.margin, self.noise, self.image, self.label = margin, noise, image, label
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Change ``data`` or leave it."""
+        item = dict(data) | {"unenhanced": False}
+        self.randomize(None)
+        if not self._do_transform:
+            return item
+        margin = int(self.R.randint(self.margin[0], self.margin[1] + 1))
+        noise, seed = float(self.R.uniform(0, self.noise)), int(self.R.randint(2**31))
+        image, label = (convert_to_tensor(item[key], track_meta=False) for key in (self.image, self.label))
+        before, after = image[SEQUENCES.index("t1")], image[SEQUENCES.index("t1ce")]
+        enhancing = label == LABELS["enhancing tumour"]
+        if not (enhancing.any() and before.any() and after.any()):
+            return item
+        core = regions_of(label)[REGIONS.index("tc")]
+        low, high = generate_spatial_bounding_box(
+            core[None], lambda voxels: voxels, margin=self.margin[1], allow_smaller=True
+        )
+        box = tuple(slice(int(start), int(stop)) for start, stop in zip(low, high, strict=True))
+        rest = (before != 0) & (after != 0) & (label[0] == 0)
+        plain = (before - before[rest].mean()) / before[rest].std() * after[rest].std() + after[rest].mean()
+        plain = plain + noise * torch.randn(plain.shape, generator=torch.Generator().manual_seed(seed))
+        distance = torch.as_tensor(distance_transform_edt(~core[box][None]))[0]
+        weight = (1 - distance / (margin + 1)).clamp(0, 1) * ((before != 0) & (after != 0))[box]
+        changed = after.clone()
+        changed[box] += weight * (plain - after)[box]
+        image = image.clone()
+        image[SEQUENCES.index("t1ce")] = NormalizeIntensity(nonzero=True)(changed[None])[0]
+        label = torch.where(enhancing, LABELS["necrotic core"], label)
+        return item | {self.image: image, self.label: label, "unenhanced": True}
 
 
 class RandCoilSensitivityd(RandomizableTransform, MapTransform):

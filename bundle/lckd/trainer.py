@@ -16,7 +16,7 @@ from lckd.committee import outsiders
 from lckd.election import Election
 from lckd.losses import DistillationLoss, SegmentationLoss
 from lckd.network import LCKDNet
-from lckd.sequences import SEQUENCES, SUBSETS, parse_subset
+from lckd.sequences import REGIONS, SEQUENCES, SUBSETS, parse_subset
 
 _AVAILABILITY = torch.tensor([[sequence in subset for sequence in SEQUENCES] for subset in SUBSETS])
 
@@ -135,6 +135,8 @@ class TrainingStep:
         distillation_weight: of the distillation loss; the paper's is 0.1.
         precision: ``bf16`` for automatic mixed precision, ``fp32`` for none.
         imitated: whose probabilities stand in for the labels: ``Imitated`` or ``ImitatedCommittee``.
+        labelled: regions for which the labels answer all the same, but for a patch that is ``unenhanced`` and shown
+            without T1ce: no other sequence tells that nothing enhances.
         members: of the committee that is trained, with a ``TrainingCommittee``. Of K members, the k-th never learns
             from the studies at the positions k, K + k, 2 K + k...
     """
@@ -146,9 +148,11 @@ class TrainingStep:
         distillation_weight: float = 0.1,
         precision: str = "bf16",
         imitated: Callable[[Tensor, Tensor, Tensor, int], Tensor] | None = None,
+        labelled: Sequence[str] = (),
         members: int = 1,
     ) -> None:
         self.members, self.imitated = members, imitated
+        self.labelled = torch.tensor([region in labelled for region in REGIONS])
         self.subsets, self.election, self.distillation_weight = subsets, election, distillation_weight
         self.amp = {"bf16": True, "fp32": False}[precision]
         self.segmentation_loss = SegmentationLoss(soft=imitated is not None)
@@ -177,7 +181,10 @@ class TrainingStep:
         teachers, weights = self.election.teachers(target, features.shape[2:])
         if self.imitated is not None:
             with torch.autocast(torch.device(device).type, torch.bfloat16, enabled=self.amp):
-                target = self.imitated(image, subset, position, engine.state.iteration)
+                answers = self.imitated(image, subset, position, engine.state.iteration)
+            unseen = torch.as_tensor(batch["unenhanced"], device=device) & ~subset[:, SEQUENCES.index("t1ce")]
+            by_label = self.labelled.to(device) & ~unseen[:, None]
+            target = torch.where(by_label[:, :, None, None, None], target, answers)
         segmentation = self.segmentation_loss(logits, target)
         distillation = self.distillation_loss(features, subset, teachers, weights)
         loss = segmentation + self.distillation_weight * distillation

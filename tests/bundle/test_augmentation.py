@@ -8,6 +8,7 @@ from lckd.augmentation import (
     RandHealthyHemisphered,
     RandThickSlicesd,
     RandTransplantedTumour,
+    RandUnenhancedd,
     midline,
 )
 from lckd.loading import LoadStudy
@@ -149,6 +150,65 @@ class TestTransplantedTumour:
         self._changed(host, donor)
         after = [study[key] for study in (host, donor) for key in ("image", "label")]
         assert all(torch.equal(a, b) for a, b in zip(before, after, strict=True))
+
+
+class TestUnenhanced:
+    @pytest.fixture
+    def enhancing(self) -> dict:
+        """A brain of noise whose T1ce is its T1 but for a bright rim around a necrosis, both within oedema."""
+        image, label = torch.zeros(4, 40, 40, 40), torch.zeros(1, 40, 40, 40)
+        image[:, 4:36, 4:36, 4:36] = torch.randn(4, 32, 32, 32, generator=torch.Generator().manual_seed(0)) + 1
+        image[2] = image[1]
+        for value, margin in ((2, 10), (3, 14), (1, 17)):
+            label[:, margin:-margin, margin:-margin, margin:-margin] = value
+        image[2][label[0] == 3] += 6
+        return {"image": image, "label": label}
+
+    def test_t1ce_shows_in_the_core_what_t1_shows(self, enhancing):
+        changed = RandUnenhancedd(prob=1.0, noise=0.0)(enhancing)
+        core = enhancing["label"][0] % 2 == 1
+        before, after = (changed["image"][channel] for channel in (1, 2))
+        brain = before != 0
+        expected = (before - before[brain].mean()) / before[brain].std()
+        torch.testing.assert_close(after[core], expected[core], atol=1e-4, rtol=0)
+
+    def test_it_is_normalized_and_the_background_stays_zero(self, enhancing):
+        after = RandUnenhancedd(prob=1.0)(enhancing)["image"][2]
+        brain = enhancing["image"][2] != 0
+        assert not after[~brain].any()
+        assert abs(float(after[brain].mean())) < 1e-4 and abs(float(after[brain].std()) - 1) < 1e-3
+
+    def test_what_enhanced_is_core_that_does_not(self, enhancing):
+        changed = RandUnenhancedd(prob=1.0)(enhancing)
+        assert changed["unenhanced"]
+        expected = torch.where(enhancing["label"] == 3, 1, enhancing["label"])
+        assert torch.equal(changed["label"], expected)
+
+    def test_other_sequences_and_the_given_study_stay(self, enhancing):
+        before = {key: value.clone() for key, value in enhancing.items()}
+        changed = RandUnenhancedd(prob=1.0)(enhancing)
+        assert torch.equal(changed["image"][[0, 1, 3]], before["image"][[0, 1, 3]])
+        assert all(torch.equal(enhancing[key], before[key]) for key in before)
+
+    @pytest.mark.parametrize("channel", [1, 2])
+    def test_a_study_without_t1_or_t1ce_stays(self, enhancing, channel):
+        enhancing["image"][channel] = 0
+        changed = RandUnenhancedd(prob=1.0)(enhancing)
+        assert changed["image"] is enhancing["image"] and not changed["unenhanced"]
+
+    def test_a_study_without_enhancing_tumour_stays(self, enhancing):
+        enhancing["label"][enhancing["label"] == 3] = 1
+        changed = RandUnenhancedd(prob=1.0)(enhancing)
+        assert changed["image"] is enhancing["image"] and not changed["unenhanced"]
+
+    def test_not_always(self, enhancing):
+        assert not RandUnenhancedd(prob=0.0)(enhancing)["unenhanced"]
+
+    def test_the_seed_decides(self, enhancing):
+        first, second, other = (
+            RandUnenhancedd(prob=1.0).set_random_state(seed)(enhancing)["image"] for seed in (0, 0, 1)
+        )
+        assert torch.equal(first, second) and not torch.equal(first, other)
 
 
 class TestCoilSensitivity:

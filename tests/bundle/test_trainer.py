@@ -1,10 +1,16 @@
 from collections import Counter
+from types import SimpleNamespace
 
 import pytest
 import torch
+from monai.inferers import SimpleInferer
 from monai.transforms import RandGaussianNoised
 
-from lckd.trainer import PatchDataset, SubsetSampler
+from lckd.decoder import Decoder
+from lckd.election import Election
+from lckd.encoder import Encoder
+from lckd.network import LCKDNet
+from lckd.trainer import PatchDataset, SubsetSampler, TrainingNetwork, TrainingStep
 
 ALL = torch.ones(1, 4, dtype=torch.bool)
 
@@ -74,3 +80,30 @@ def test_every_study_is_used_once_before_one_is_used_again():
     dataset.augmentation.set_random_state = lambda seed: None
     numbers = [int(dataset[index]["image"].max()) for index in range(10)]
     assert sorted(numbers[:5]) == sorted(numbers[5:]) == list(range(5))
+
+
+@pytest.mark.parametrize(("unenhanced", "subset", "labelled"), [(False, 0, True), (True, 0, False), (True, 2, True)])
+def test_labels_answer_for_their_regions_where_what_they_say_can_be_seen(unenhanced, subset, labelled):
+    """Without T1ce, the sequence at 2, nobody sees that nothing enhances: there the imitated answer stands."""
+    step = TrainingStep(
+        lambda available, iteration: torch.eye(4, dtype=torch.bool)[[subset]],
+        Election("none"),
+        precision="fp32",
+        imitated=lambda image, *_: torch.full((1, 3, *image.shape[2:]), 0.5),
+        labelled=["et"],
+    )
+    targets = []
+    loss = step.segmentation_loss
+    step.segmentation_loss = lambda logits, target: targets.append(target) or loss(logits, target)
+    network = TrainingNetwork(LCKDNet(Encoder((4, 6), (0, 1)), Decoder((4, 6), (1, 1))))
+    engine = SimpleNamespace(
+        state=SimpleNamespace(device="cpu", iteration=1),
+        network=network,
+        optimizer=torch.optim.SGD(network.parameters(), lr=0.1),
+        inferer=SimpleInferer(),
+    )
+    image, label = torch.rand(1, 4, 16, 16, 16), torch.zeros(1, 3, 16, 16, 16)
+    flags = {"position": torch.tensor([0]), "unenhanced": torch.tensor([unenhanced])}
+    step(engine, {"image": image, "label": label, "availability": torch.ones(1, 4, dtype=torch.bool)} | flags)
+    et, wt, tc = targets[0][0]
+    assert (et == (0 if labelled else 0.5)).all() and (wt == 0.5).all() and (tc == 0.5).all()
