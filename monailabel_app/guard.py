@@ -73,7 +73,7 @@ class Guard(AuthenticationBackend):
         """
         address = address_of(conn)
         if not self.required:
-            if not is_local(address):
+            if not is_local(viewer_of(conn)):
                 raise RefusedError(
                     "this server has no login and answers its own machine only; start it with --token", 403
                 )
@@ -81,7 +81,7 @@ class Guard(AuthenticationBackend):
         if conn.scope["path"] in OPEN:
             return None
         header = conn.headers.get("authorization")
-        name = await self._user(address, header) if header else self._handed_over(conn, address)
+        name = await self._user(address, header) if header else self._handed_over(conn)
         return AuthCredentials(["authenticated"]), SimpleUser(name)
 
     async def login(self, address: str, name: str, password: str) -> str:
@@ -95,16 +95,16 @@ class Guard(AuthenticationBackend):
         self._logins[_digest(token)] = name
         return token
 
-    def hand_over(self, address: str, study: str) -> None:
-        """Let ``address`` download one study's image once, soon, without credentials.
+    def hand_over(self, viewer: str, study: str) -> None:
+        """Let ``viewer``, of ``viewer_of``, download one study's image once, soon, without credentials.
 
         3D Slicer asks for the next sample with its login, then downloads the image without.
         """
-        self._handovers[address, study] = True
+        self._handovers[viewer, study] = True
 
-    def _handed_over(self, conn: HTTPConnection, address: str) -> str:
+    def _handed_over(self, conn: HTTPConnection) -> str:
         download = conn.scope["method"] == "GET" and conn.scope["path"] == "/datastore/image"
-        if not (download and self._handovers.pop((address, conn.query_params.get("image", "")), None)):
+        if not (download and self._handovers.pop((viewer_of(conn), conn.query_params.get("image", "")), None)):
             raise RefusedError("this server wants a login; give name and password, or a token")
         return ""
 
@@ -178,6 +178,17 @@ def read_users(path: str) -> dict[str, tuple[bytes, bytes]]:
 def address_of(conn: HTTPConnection) -> str:
     """The client's address; that of this machine on a Unix socket."""
     return conn.client.host if conn.client else "127.0.0.1"
+
+
+def viewer_of(conn: HTTPConnection) -> str:
+    """The address that a request comes from: behind a proxy on this machine what the proxy says, else the client's.
+
+    A proxy adds the address that it sees at the end; what stands before it, anybody may have written. A lock-out does
+    not go by it, for on this machine anybody is free to say anything.
+    """
+    address = address_of(conn)
+    forwarded = ",".join(conn.headers.getlist("x-forwarded-for")).rpartition(",")[2].strip()
+    return forwarded if forwarded and is_local(address) else address
 
 
 def is_local(host: str) -> bool:

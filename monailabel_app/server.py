@@ -29,7 +29,7 @@ from monailabel.config import settings
 from monailabel.interfaces.exception import ImageNotFoundException, LabelNotFoundException, MONAILabelException
 from monailabel.interfaces.utils.app import app_instance
 from monailabel.utils.async_tasks.task import AsyncTask
-from monailabel_app.guard import Guard, RefusedError, address_of, is_local
+from monailabel_app.guard import Guard, RefusedError, address_of, is_local, viewer_of
 from monailabel_app.uploads import Sessions, Upload, remove_abandoned
 from pydantic import BaseModel, Json
 from requests_toolbelt import MultipartEncoder
@@ -130,12 +130,12 @@ def next_sample(request: Request, strategy: str, params: Annotated[Params | None
     if not sample:
         return {}
     study, file = sample["id"], Path(sample["path"])
-    request.app.state.guard.hand_over(address_of(request), study)
+    request.app.state.guard.hand_over(viewer_of(request), study)
     # The viewer keeps downloads by name: equal names of two studies would show the wrong patient.
     name = file.name if file.name.startswith(study) else f"{study}_{file.name}"
     facts = app.datastore().get_image_info(study) | {"id": study, "name": name, "checksum": f"SHA256:{sha256_of(file)}"}
     # On another machine a file of the same path would be another image.
-    return facts | {"path": str(file)} if is_local(address_of(request)) else facts
+    return facts | {"path": str(file)} if is_local(viewer_of(request)) else facts
 
 
 @routes.get("/datastore/")
@@ -385,7 +385,7 @@ def create_app(guard: Guard | None = None, upload_bytes: int = UPLOAD_BYTES, hos
     """
     guard = guard or Guard(os.environ.get("LCKD_TOKEN"), os.environ.get("LCKD_USERS"))
     # Without a login, a web page whose name is made to point to this machine could use the server.
-    hosts = ["*"] if guard.required else ["127.0.0.1", "localhost", "::1", host]
+    hosts = ["*"] if guard.required else ["127.0.0.1", "localhost", "::1", "[::1]", host]
     handlers: dict[Any, Any] = dict.fromkeys(EXPLAINED, _explain) | {413: lambda *_: _too_large(upload_bytes)}
     app = FastAPI(
         title="LCKD label server",

@@ -58,7 +58,7 @@ def segment(
         flips: average over the study and its mirror image, for twice the time.
         weights: other weights than the shipped ones.
     """
-    from lckd.datalist import find_studies, study_from_files
+    from lckd.datalist import find_studies, refuse_equal_ids, study_from_files
     from lckd.inferer import StudyInferer
     from lckd.loading import LoadStudy
     from lckd.outputs import Batch, StudyWriter
@@ -73,6 +73,7 @@ def segment(
     items += [study_from_files(files)] if files else []
     if not items:
         raise StudyError("no study was given; name a folder, a data list or files, as in --flair a.nii.gz")
+    refuse_equal_ids(items)
     writer = StudyWriter(output, labels, probabilities, preview)
     segmenter = Segmenter(
         weights=weights,

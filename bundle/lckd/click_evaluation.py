@@ -1,6 +1,7 @@
 """What clicks bring: Dice after each of a simulated user's clicks, and how long one takes."""
 
 import csv
+import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -82,16 +83,22 @@ class ClickEvaluation:
         """Evaluate, write, and return what ``clicks.json`` holds.
 
         Raises:
-            StudyError: no study has labels and a subset that is evaluated.
+            StudyError: no study has labels and a subset that is evaluated, or one failed; tables of the others are
+                written before that is told.
         """
+        items = list(items)
         pairs = [(item, subset) for item in items if "label" in item for subset in self.subsets if _has(item, subset)]
-        records = []
+        failures = {item["study"]: item["error"] for item in items if "error" in item}
+        records: list[dict[str, Any]] = []
         for item, subset in tqdm(pairs, unit="subset"):
-            for method, region, values in self.sessions(item, subset):
-                for count, (dice, seconds) in enumerate(values):
-                    found = {"dice": round(dice, 4), "seconds": round(seconds, 4)}
-                    named = {"study": item["study"], "subset": subset_name(subset), "method": method, "region": region}
-                    records.append(named | {"clicks": count} | found)
+            if item["study"] in failures:
+                continue
+            try:
+                records += self._records(item, subset)
+            except StudyError as error:
+                failures[item["study"]] = str(error)
+        for study, failure in failures.items():
+            tqdm.write(f"{study}: FAILED: {failure}", file=sys.stderr)
         if not records:
             raise StudyError("no study has a label map and one of the subsets that are evaluated")
         weights = {"network": self.segmenter.weights["sha256"], "refinement": self.refiner.sha256}
@@ -102,7 +109,19 @@ class ClickEvaluation:
             text = markdown(records)
             write_atomically(folder / "clicks.md", lambda path: path.write_text(text, encoding="utf-8"))
             write_atomically(folder / "clicks.png", lambda path: draw(path, records))
+        if failures:
+            raise StudyError(f"{len(failures)} of {len(items)} studies were not evaluated: {', '.join(failures)}")
         return result
+
+    def _records(self, item: Mapping[str, Any], subset: tuple[str, ...]) -> list[dict[str, Any]]:
+        named = {"study": item["study"], "subset": subset_name(subset)}
+        return [
+            named
+            | {"method": method, "region": region, "clicks": count}
+            | {"dice": round(dice, 4), "seconds": round(seconds, 4)}
+            for method, region, values in self.sessions(item, subset)
+            for count, (dice, seconds) in enumerate(values)
+        ]
 
     def sessions(
         self, item: Mapping[str, Any], subset: tuple[str, ...]

@@ -50,7 +50,7 @@ def find_studies(path: str | Path, channels: Sequence[str] | None = None, sectio
         items = [_four_dimensional(place, channels)]
     if not items:
         raise StudyError(f"{place} holds no sequence; accepted are files named by {_accepted()}")
-    _refuse_equal_ids(items)
+    refuse_equal_ids(items)
     return items
 
 
@@ -316,7 +316,8 @@ def _load_json(file: Path) -> Any:
         raise StudyError(f"{file} is no readable JSON ({reason(error)}); repair it") from error
 
 
-def _refuse_equal_ids(items: list[Item]) -> None:
+def refuse_equal_ids(items: list[Item]) -> None:
+    """Give every study but the first of one name an ``error``."""
     seen: set[str] = set()
     for item in items:
         if item["study"] in seen:

@@ -1,7 +1,7 @@
 """Files are written under a temporary name and renamed, so that none is ever half written."""
 
 import json
-import os
+import uuid
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ def write_atomically(path: Path, write: Callable[[Path], Any]) -> None:
     Raises:
         OSError: no permission, or the disk is full; nothing is left behind.
     """
-    temporary = path.with_name(f".{os.getpid()}.{path.name}")
+    temporary = path.with_name(f".{uuid.uuid4().hex}.{path.name}")
     try:
         write(temporary)
         temporary.replace(path)

@@ -66,6 +66,8 @@ class StudyWriter:
         report = segmentation.report | {"labels": {str(self.values[value]): name for name, value in LABELS.items()}}
         try:
             folder.mkdir(exist_ok=True)
+            for outdated in (*folder.glob("probabilities_*.nii.gz"), folder / "preview.png"):
+                outdated.unlink(missing_ok=True)
             write_image(folder / "segmentation.nii.gz", table[label_map], affine)
             if self.probabilities:
                 for region, probability in zip(REGIONS, segmentation.probabilities.numpy(), strict=True):

@@ -4,6 +4,8 @@ The folder of labels holds the truth, one folder per version; an SQLite file in 
 versions, which any number of processes read and write at once.
 """
 
+import glob
+import hashlib
 import json
 import logging
 import re
@@ -485,11 +487,14 @@ class StudyDatastore(Datastore):
 
     def _channel_file(self, item: Item, sequence: str) -> str:
         """One channel of a 4-D file as a file of its own, for viewers that show one volume."""
-        source = Path(item["image"])
-        file = self.labels / "cache" / f"{item['study']}_{sequence}.nii.gz"
-        if not file.exists() or file.stat().st_mtime < source.stat().st_mtime:
-            image = read_channels(source, item["channels"], (sequence,))[sequence]
+        cache, name = self.labels / "cache", f"{item['study']}_{sequence}.nii.gz"
+        file = cache / hashlib.sha256(repr(fingerprint(item)).encode()).hexdigest()[:16] / name
+        if not file.exists():
+            image = read_channels(Path(item["image"]), item["channels"], (sequence,))[sequence]
+            file.parent.mkdir(exist_ok=True)
             write_image(file, image.array, image.affine)
+            for outdated in set(cache.glob(f"*/{glob.escape(name)}")) - {file}:
+                outdated.unlink(missing_ok=True)
         return str(file)
 
 
@@ -526,3 +531,11 @@ def _by_name(values: np.ndarray, segments: Any) -> np.ndarray:
 def _shown(text: Any) -> str:
     """A name from a request, short and on one line."""
     return repr(str(text))[:60]
+
+
+def fingerprint(item: Item) -> tuple[tuple, ...]:
+    """Changes whenever a file of the study does, or what sequence it is taken for."""
+    files = [(key, value) for key, value in sorted(item.items()) if key in (*SEQUENCES, "image")]
+    stats = [Path(file).stat() for _, file in files]
+    channels = tuple(item.get("channels", ()))
+    return tuple((*file, stat.st_mtime_ns, stat.st_size, channels) for file, stat in zip(files, stats, strict=True))

@@ -44,7 +44,8 @@ class RefinementTask(InferTask):
             labels=labels,
             dimension=3,
             description="Corrects the segmentation around your marks (research use only)",
-            config=dict(segmentation._config),
+            # Of a study and its mirror image no features are kept that could be refined.
+            config={name: value for name, value in segmentation._config.items() if name != "flips"},
         )
         self.segmentation, self.refiner = segmentation, refiner
 

@@ -28,7 +28,7 @@ from lckd.postprocessing import NO_POSTPROCESSING, Postprocessing
 from lckd.report import volumes_ml
 from lckd.segmentation import PreparedStudy, Segmentation, Segmenter
 from lckd.sequences import SEQUENCE_NAMES, SEQUENCES, SUBSETS, parse_subset, reference_sequence, subset_name
-from lib.datastore import sequences_of
+from lib.datastore import fingerprint, sequences_of
 from lib.recognition import guess_sequence
 from lib.versions import Version, WeightsVersions
 
@@ -246,13 +246,6 @@ def largest_lesion(label_map: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """``label_map`` without whatever does not hang together with the largest lesion."""
     lesion = KeepLargestConnectedComponent(is_onehot=False)(torch.from_numpy(label_map > 0)[None].float())
     return label_map * convert_to_numpy(lesion)[0].astype(np.uint8)
-
-
-def fingerprint(item: Item) -> tuple:
-    """Changes whenever a file of the study does."""
-    files = [value for key, value in sorted(item.items()) if key in (*SEQUENCES, "image")]
-    stats = [Path(file).stat() for file in files]
-    return tuple((file, stat.st_mtime_ns, stat.st_size) for file, stat in zip(files, stats, strict=True))
 
 
 def size_bytes(prepared: PreparedStudy) -> int:

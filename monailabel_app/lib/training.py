@@ -21,8 +21,8 @@ from lckd.loading import LoadStudy
 from lckd.training import TRAIN as TRAIN_CONFIG
 from lckd.training import run_training
 from lckd.weights import AVERAGED
-from lib.datastore import StudyDatastore
-from lib.segmentation import choose, fingerprint
+from lib.datastore import StudyDatastore, fingerprint
+from lib.segmentation import choose
 from lib.versions import Version, WeightsVersions
 
 logger = logging.getLogger(__name__)

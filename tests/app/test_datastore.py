@@ -4,13 +4,16 @@ import sqlite3
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import nibabel as nib
 import numpy as np
 import pytest
-from lib.datastore import StudyDatastore
+from lib.datastore import StudyDatastore, fingerprint
 from monailabel.interfaces.exception import ImageNotFoundException, LabelNotFoundException
 
+from lckd.datalist import find_studies
 from lckd.errors import StudyError
 from lckd.images import write_image
 from lckd.simulation import write_study
@@ -61,6 +64,31 @@ def test_a_channel_of_a_four_dimensional_file_is_given_as_a_volume(small_study, 
     np.testing.assert_allclose(
         nib.load(datastore.get_image_uri("p@t2")).get_fdata(), small_study.images["t2"], rtol=1e-5
     )
+
+
+def test_channels_that_are_named_anew_are_given_anew(small_study, tmp_path):
+    stacked = np.stack([small_study.images["flair"], small_study.images["t2"]], -1)
+    nib.save(nib.Nifti1Image(stacked, small_study.affine), tmp_path / "p.nii.gz")
+    fingerprints, given = [], {}
+    for channels in ('["t2", "flair"]', '["flair", "t2"]'):
+        (tmp_path / "list.json").write_text(f'[{{"image": "p.nii.gz", "channels": {channels}, "study": "p"}}]')
+        datastore = StudyDatastore(tmp_path / "list.json", interval_s=None)
+        fingerprints.append(fingerprint(find_studies(tmp_path / "list.json")[0]))
+        given[channels] = datastore.get_image_uri("p@t2")
+    assert fingerprints[0] != fingerprints[1]
+    np.testing.assert_allclose(nib.load(given['["flair", "t2"]']).get_fdata(), small_study.images["t2"], rtol=1e-5)
+    assert not Path(given['["t2", "flair"]']).exists()
+
+
+def test_a_channel_can_be_asked_for_by_many_at_once(small_study, tmp_path):
+    stacked = np.stack([small_study.images["flair"], small_study.images["t2"]], -1)
+    nib.save(nib.Nifti1Image(stacked, small_study.affine), tmp_path / "p.nii.gz")
+    (tmp_path / "list.json").write_text('[{"image": "p.nii.gz", "channels": ["flair", "t2"], "study": "p"}]')
+    datastore = StudyDatastore(tmp_path / "list.json", interval_s=None)
+    with ThreadPoolExecutor(8) as pool:
+        files = list(pool.map(lambda _: datastore.get_image_uri("p@t2"), range(8)))
+    assert len(set(files)) == 1
+    np.testing.assert_allclose(nib.load(files[0]).get_fdata(), small_study.images["t2"], rtol=1e-5)
 
 
 @pytest.mark.parametrize("name", ["../a", "/etc/passwd", "a/../b", "nobody", "", "a@../../b", "a\x00b"])

@@ -53,6 +53,8 @@ def points(**named: list) -> dict:
 def test_the_panels_are_there(client):
     models = client.info()["models"]
     assert {models[name]["type"] for name in models} == {"segmentation", "deepedit", "deepgrow", "scribbles"}
+    flips = {name for name in models if "flips" in models[name]["config"]}
+    assert {models[name]["type"] for name in flips} == {"segmentation"}  # of mirror images nothing is kept to refine
     assert client.info()["labels"] == {"background": 0, "necrosis": 1, "edema": 2, "enhancing tumour": 3}
 
 

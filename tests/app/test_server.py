@@ -423,6 +423,26 @@ def test_the_viewer_downloads_its_next_sample_without_login_once(guarded):
     assert requests.get(url).status_code == 401
 
 
+def test_behind_a_proxy_the_viewer_is_who_asked_the_proxy(guarded):
+    url, proxied = f"{guarded.url}/datastore/image?image=a", {"X-Forwarded-For": "10.0.0.5"}
+    login = {"Authorization": f"Bearer {TOKEN}"}
+    sample = guarded.ask("POST", "/activelearning/study", json={"study": "a"}, headers=login | proxied).json()
+    assert sample["id"] == "a" and "path" not in sample
+    for other in ({}, {"X-Forwarded-For": "10.0.0.66"}, {"X-Forwarded-For": "10.0.0.5, 10.0.0.66"}):
+        assert requests.get(url, headers=other).status_code == 401
+    assert requests.get(url, headers=proxied).status_code == 200
+
+
+def test_without_a_login_nobody_else_is_served_through_a_proxy(server):
+    answer = server.ask("GET", "/info/", headers={"X-Forwarded-For": "10.0.0.5"})
+    assert "answers its own machine only" in sentence(answer, 403)
+    assert server.ask("GET", "/info/", headers={"X-Forwarded-For": "127.0.0.1"}).status_code == 200
+
+
+def test_the_address_of_this_machine_may_be_of_version_6(server):
+    assert server.ask("GET", "/healthz", headers={"Host": "[::1]:8000"}).status_code == 200
+
+
 @contextmanager
 def address(server: Server, source: str):
     """Ask from another address of this machine, so that its lock-out is its own."""

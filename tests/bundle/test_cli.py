@@ -69,6 +69,20 @@ def test_a_bad_study_stops_nothing_but_the_exit_code_tells(studies, tmp_path, ca
     assert sorted(folder.name for folder in (tmp_path / "out").iterdir()) == ["a", "b"]
 
 
+def test_studies_of_one_name_in_two_folders_do_not_overwrite_each_other(small_study, tmp_path, capsys):
+    for hospital, sequences in {"x": ("flair",), "y": ("flair", "t2")}.items():
+        write_study(small_study, tmp_path / hospital / "mri", study_id="mri", sequences=sequences)
+    error = fails(capsys, "segment", tmp_path / "x" / "mri", tmp_path / "y" / "mri", "--output", tmp_path / "out")
+    assert "mri: FAILED: two studies are called mri; rename one" in error and "1 of 2 studies failed" in error
+    assert json.loads((tmp_path / "out" / "mri" / "report.json").read_text())["sequences"]["used"] == ["flair"]
+
+
+def test_a_second_run_leaves_nothing_of_the_first_beside_its_results(studies, tmp_path):
+    for options in (["--probabilities"], ["--nopreview"]):
+        main(["segment", str(studies / "a"), "--output", str(tmp_path / "out"), *options])
+    assert {file.name for file in (tmp_path / "out" / "a").iterdir()} == {"segmentation.nii.gz", "report.json"}
+
+
 def test_a_defect_of_ours_costs_one_study_alone(studies, tmp_path, capsys, monkeypatch):
     original = Segmenter.on_original_grid
 

@@ -5,6 +5,7 @@ import torch
 
 from lckd.click_evaluation import ClickEvaluation, markdown, session
 from lckd.datalist import find_studies
+from lckd.errors import StudyError
 from lckd.interaction import Refiner
 from lckd.refinement import RefinementNet
 from lckd.segmentation import Segmenter
@@ -51,6 +52,22 @@ def test_the_files_hold_the_same(evaluated):
     assert len((folder / "clicks.csv").read_text().splitlines()) == 1 + len(result["records"])
     assert (folder / "clicks.md").read_text() == markdown(result["records"])
     assert (folder / "clicks.png").stat().st_size > 5000
+
+
+def test_a_bad_study_loses_nothing_of_the_others(evaluated, small_study, tmp_path):
+    write_study(small_study, tmp_path / "studies" / "good", study_id="good", sequences=("flair",))
+    write_study(small_study, tmp_path / "studies" / "bad", study_id="bad", sequences=("flair",))
+    next((tmp_path / "studies" / "bad").glob("*flair*")).write_bytes(b"no image")
+    evaluation = ClickEvaluation(
+        Segmenter(precision="fp32"),
+        Refiner(weights=evaluated[1].parent / "refinement.pt"),
+        tmp_path / "out",
+        clicks=1,
+    )
+    with pytest.raises(StudyError, match="1 of 2 studies were not evaluated: bad"):
+        evaluation.run(find_studies(tmp_path / "studies"))
+    records = json.loads((tmp_path / "out" / "clicks.json").read_text())["records"]
+    assert {row["study"] for row in records} == {"good"}
 
 
 def test_the_table_counts_clicks_to_a_dice():

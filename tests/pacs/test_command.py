@@ -190,6 +190,9 @@ def test_a_switch_may_stand_before_the_export(export, capsys):
 def test_an_output_in_the_export_is_refused(export, capsys):
     error = mistake(capsys, export.folder, "--output", export.folder / "results")
     assert "lies in the export" in error
+    (export.folder / "DICOMDIR").touch()
+    error = mistake(capsys, export.folder / "DICOMDIR", "--output", export.folder / "results")
+    assert "lies in the export" in error
     assert not (export.folder / "results").exists()
 
 

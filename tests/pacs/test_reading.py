@@ -111,6 +111,16 @@ class TestFolder:
             export.study("1.2.3")
         assert "P2" not in str(caught.value)
 
+    @pytest.mark.parametrize(("issuer", "patients"), [("", 1), ("ward", 1), ("other", 2)])
+    def test_an_id_without_its_issuer_is_no_other_patient(self, tmp_path, issuer, patients):
+        write_volume(tmp_path / "a", IssuerOfPatientID="ward")
+        write_volume(tmp_path / "b", IssuerOfPatientID=issuer)
+        export = export_of(tmp_path)
+        assert len(export.study_uids) == 2 - patients
+        if patients == 2:
+            with pytest.raises(StudyError, match="2 different PatientID"):
+                export.study("1.2.3")
+
     def test_an_unknown_study(self, tmp_path):
         export = export_of(write_volume(tmp_path))
         with pytest.raises(StudyError, match="no study 9"):
@@ -306,7 +316,7 @@ class TestZip:
             export_of(archive)
         assert list((tmp_path / "scratch").iterdir()) == []
 
-    @pytest.mark.parametrize("name", ["../a", "/etc/a", "a/../../b", "C:/a", "..\\..\\a", "a\\..\\..\\b"])
+    @pytest.mark.parametrize("name", [".", "../a", "/etc/a", "a/../../b", "C:/a", "..\\..\\a", "a\\..\\..\\b"])
     def test_that_points_outside_is_refused(self, tmp_path, member, name):
         archive = self.zipped(tmp_path / "e.zip", {"fine": member, name: member})
         with pytest.raises(StudyError, match="member 2 points outside"):
@@ -360,11 +370,13 @@ class TestZip:
         with pytest.raises(StudyError, match="holds no MR image|cannot be unpacked"):
             export_of(archive)
 
-    def test_a_damaged_member_is_left_out(self, tmp_path, member):
-        archive = self.zipped(tmp_path / "e.zip", {"a": member, "b": member}, zipfile.ZIP_STORED)
-        content = archive.read_bytes()
-        place = content.rindex(b"Muster")
-        archive.write_bytes(content[:place] + b"X" + content[place + 1 :])
+    @pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+    def test_a_damaged_member_is_left_out(self, tmp_path, member, method):
+        archive = self.zipped(tmp_path / "e.zip", {"a": member, "b": member}, method)
+        content = bytearray(archive.read_bytes())
+        end = content.index(b"PK\x01\x02")
+        content[end - 60 : end - 20] = bytes(40)
+        archive.write_bytes(content)
         export = export_of(archive)
         assert len(export.instances["1.2.3"]) == 1
         assert "1 files of the zip are damaged" in export.warnings[0]

@@ -236,7 +236,7 @@ class TestHeader:
         header = Dataset()
         header.PatientID, header.PatientName = "Muster123", "Muster^Max"
         one = Instance(Path("a"), header)
-        assert "Muster" not in one.patient + str(one.header) + repr(one)
+        assert "Muster" not in str(one.patient) + str(one.header) + repr(one)
 
 
 def test_a_study_lists_its_series_in_order():

@@ -15,7 +15,7 @@ from lckd.pacs.batch import Settings, closing_sentence, dry_run, exit_code, run,
 from lckd.pacs.dicom_seg import SEG_TYPES
 from lckd.pacs.overrides import check_overrides, read_overrides
 from lckd.pacs.pipeline import Options
-from lckd.pacs.reading import Export, open_export
+from lckd.pacs.reading import DICOMDIR, Export, open_export
 from lckd.pacs.sending import Send, parse_peer, store_to, stow_to
 from lckd.pacs.site_words import SiteWords, read_site_words
 from lckd.sequences import SEQUENCES, parse_subset
@@ -103,6 +103,8 @@ def _checked_output(output: str | None, export: str, dry: bool) -> Path | None:
             return None
         raise StudyError("pacs needs --output FOLDER; only --dry-run does without")
     folder, source = Path(output).expanduser().resolve(), Path(export).expanduser().resolve()
+    if source.name.lower() == DICOMDIR and source.is_file():
+        source = source.parent  # all of which is read
     if folder == source or source in folder.parents:
         raise StudyError(f"--output {output} lies in the export; results there would be read as part of it next time")
     try:

@@ -3,7 +3,6 @@
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final
 
 import numpy as np
@@ -16,7 +15,7 @@ from scipy import ndimage
 
 from lckd.errors import StudyError, reason
 from lckd.images import MOST_VOXELS, SPACING_MM, Image
-from lckd.pacs.study import ORIENTATION_TOLERANCE, POSITION_TOLERANCE_MM, Stack, number, numbers, text
+from lckd.pacs.study import ORIENTATION_TOLERANCE, POSITION_TOLERANCE_MM, Instance, Stack, number, numbers, text
 
 MIN_SLICES: Final = 10
 """Fewer slices are a localizer or the rest of an interrupted series."""
@@ -317,23 +316,22 @@ def _scaled(stored: NDArray, header: Dataset, inverted: bool) -> NDArray[np.floa
 def _stored_slices(stack: Stack) -> Iterator[NDArray]:
     """Stored values ``(rows, columns)`` in order along the normal."""
     if stack.frames is not None:
-        yield from _decoded(stack, stack.instances[0].path, stack.frames)
+        yield from _decoded(stack, stack.instances[0], stack.frames)
         return
     with ThreadPoolExecutor(_READERS) as readers:
-        yield from readers.map(lambda instance: _decoded(stack, instance.path, (0,))[0], stack.instances)
+        yield from readers.map(lambda instance: _decoded(stack, instance, (0,))[0], stack.instances)
 
 
-def _decoded(stack: Stack, path: Path, frames: tuple[int, ...]) -> list[NDArray]:
+def _decoded(stack: Stack, instance: Instance, frames: tuple[int, ...]) -> list[NDArray]:
+    named = f"{_name(stack)}: instance {instance.sop_uid}"  # a file's name may be a patient's
     try:
-        dataset = dcmread(path, force=True)
+        dataset = dcmread(instance.path, force=True)
         _name_syntax(dataset)
         return list(iter_pixels(dataset, indices=frames))
     except OSError as error:
-        raise StudyError(f"{_name(stack)}: {path.name} cannot be read ({error.strerror or error})") from error
+        raise StudyError(f"{named} cannot be read ({error.strerror or type(error).__name__})") from error
     except Exception as error:  # pydicom and the decoders behind it raise many types
-        raise StudyError(
-            f"{_name(stack)}: pixels of {path.name} cannot be decoded ({reason(error)}); export the series again"
-        ) from error
+        raise StudyError(f"{named}: its pixels cannot be decoded ({reason(error)}); export the series again") from error
 
 
 def _name_syntax(dataset: Dataset) -> None:

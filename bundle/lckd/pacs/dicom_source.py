@@ -132,7 +132,8 @@ def _common_attributes(stack: Stack) -> tuple[Dataset, tuple[str, ...]]:
             common, dropped = _cleaned(original)
     except Exception as error:  # pydicom raises many types
         raise StudyError(
-            f"{path.name} cannot be read ({reason(error)}); a result needs its patient and study"
+            f"instance {stack.instances[0].sop_uid} cannot be read ({reason(error)}); "
+            "a result needs its patient and study"
         ) from error
     warnings = []
     if dropped:

@@ -1,6 +1,7 @@
 """An export to an index of its studies: folder, zip or DICOMDIR, by header only."""
 
 import logging
+import lzma
 import os
 import shutil
 import stat
@@ -24,7 +25,18 @@ from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, MRImageStorage
 from tqdm import tqdm
 
 from lckd.errors import StudyError, reason
-from lckd.pacs.study import ENHANCED_CLASSES, TAGS, Ignored, Instance, Study, build_study, number, patient_key, text
+from lckd.pacs.study import (
+    ENHANCED_CLASSES,
+    TAGS,
+    Ignored,
+    Instance,
+    Study,
+    build_study,
+    count_patients,
+    number,
+    patient_key,
+    text,
+)
 
 MOST_BYTES: Final = 256 * 2**30
 """Largest content of a zip."""
@@ -41,7 +53,11 @@ ALONE: Final = 2000
 """Fewer files than this are read sooner than other processes start."""
 
 _IDENTITY_TAGS: Final = (0x00100020, 0x00100021)
-_DICOMDIR: Final = "dicomdir"
+DICOMDIR: Final = "dicomdir"
+"""The name of a medium's catalogue in lower case."""
+
+_DAMAGED: Final = (zipfile.BadZipFile, EOFError, NotImplementedError, zlib.error, lzma.LZMAError)
+"""What the decoders of a zip raise for a member that is damaged, or compressed in a way they do not know."""
 _PIXEL_TAGS: Final = {(0x7FE0, element) for element in (0x0008, 0x0009, 0x0010)}
 _UNDEFINED: Final = 0xFFFFFFFF
 
@@ -120,7 +136,7 @@ def open_export(path: str | Path, progress: bool = True, jobs: int | None = None
         yield _indexed(place, list(_files(place)), progress, jobs)
     elif not place.is_file():
         raise StudyError(f"{place} does not exist; give a folder, a .zip or a DICOMDIR of a PACS export")
-    elif place.name.lower() == _DICOMDIR:
+    elif place.name.lower() == DICOMDIR:
         yield _indexed(place.parent, list(_files(place.parent)), progress, jobs)
     elif zipfile.is_zipfile(place):
         with tempfile.TemporaryDirectory(prefix="lckd-", ignore_cleanup_errors=True) as folder:
@@ -170,7 +186,13 @@ def _check_members(archive: Path, members: Sequence[zipfile.ZipInfo]) -> None:
     for member in members:
         name = PurePosixPath(member.filename.replace("\\", "/"))
         kind = stat.S_IFMT(member.external_attr >> 16)
-        if name.is_absolute() or ".." in name.parts or ":" in name.parts[0] or "\0" in member.orig_filename:
+        if (
+            not name.parts
+            or name.is_absolute()
+            or ".." in name.parts
+            or ":" in name.parts[0]
+            or "\0" in member.orig_filename
+        ):
             fault = "points outside the folder it is unpacked to"
         elif kind not in (0, stat.S_IFREG):
             fault = "is a link or a device"
@@ -206,7 +228,10 @@ def _unpacked(opened: zipfile.ZipFile, member: zipfile.ZipInfo, folder: Path) ->
         target.parent.mkdir(parents=True, exist_ok=True)
         with opened.open(member) as source, target.open("wb") as file:
             shutil.copyfileobj(source, file)
-    except (zipfile.BadZipFile, EOFError, NotImplementedError, NotADirectoryError, IsADirectoryError, zlib.error):
+    except (*_DAMAGED, OSError) as error:
+        # The disk's errors have a number; damage found by bz2 has none. Of two names that clash the second is left out.
+        if getattr(error, "errno", None) and not isinstance(error, NotADirectoryError | IsADirectoryError):
+            raise
         target.unlink(missing_ok=True)
         return False
     return True
@@ -220,12 +245,12 @@ class _Left:
     study_uid: str = ""
     series_uid: str = ""
     description: str = ""
-    patient: str = ""
+    patient: tuple[str, str] = ("", "")
 
 
 def _indexed(root: Path, files: list[Path], progress: bool, jobs: int | None, shown: Path | None = None) -> Export:
-    catalogues = [file for file in files if file.name.lower() == _DICOMDIR]
-    images = [file for file in files if file.name.lower() != _DICOMDIR]
+    catalogues = [file for file in files if file.name.lower() == DICOMDIR]
+    images = [file for file in files if file.name.lower() != DICOMDIR]
     index = _Index()
     bar = tqdm(total=len(images), desc="reading headers", unit="file", disable=not progress, leave=False)
     with bar, quiet():
@@ -329,7 +354,7 @@ class _Index:
         self._instances: dict[str, list[Instance]] = defaultdict(list)
         self._ignored: dict[str, Counter[tuple[str, str, str]]] = defaultdict(Counter)
         self._unreadable: dict[str, Unreadable] = {}
-        self._patients: dict[str, set[str]] = defaultdict(set)
+        self._patients: dict[str, set[tuple[str, str]]] = defaultdict(set)
 
     def add(self, file: Path, found: Instance | _Left) -> None:
         if found.study_uid:
@@ -346,10 +371,10 @@ class _Index:
 
     def finished(self, notes: tuple[str, ...]) -> Export:
         refused = {
-            uid: f"study {uid} holds {len(patients)} different PatientID; accepted is one patient per study, "
-            "so export the patients separately"
+            uid: f"study {uid} holds {count_patients(patients)} different PatientID; accepted is one patient per "
+            "study, so export the patients separately"
             for uid, patients in self._patients.items()
-            if len(patients) > 1 and uid in self._instances
+            if count_patients(patients) > 1 and uid in self._instances
         }
         ignored = {
             uid: tuple(Ignored(*key, count) for key, count in counter.items()) for uid, counter in self._ignored.items()

@@ -164,10 +164,23 @@ def b_value(header: Dataset) -> float | None:
     return None
 
 
-def patient_key(header: Dataset) -> str:
-    """Stands for the patient without naming him; only to be compared, never to be shown."""
-    identity = "|".join(text(header, keyword).upper() for keyword in ("PatientID", "IssuerOfPatientID"))
-    return hashlib.sha256(identity.encode()).hexdigest()[:16]
+def patient_key(header: Dataset) -> tuple[str, str]:
+    """Stands for the patient's ID and its issuer, empty if that is not named, without naming him; never to be shown."""
+    identity = text(header, "PatientID").upper()
+    issuer = text(header, "IssuerOfPatientID").upper()
+    return _hashed(identity), _hashed(issuer) if issuer else ""
+
+
+def count_patients(keys: Iterable[tuple[str, str]]) -> int:
+    """How many patients there are by their ``patient_key``; an ID without an issuer may be anyone's of that ID."""
+    issuers: dict[str, set[str]] = defaultdict(set)
+    for identity, issuer in keys:
+        issuers[identity].add(issuer)
+    return sum(max(1, len(named - {""})) for named in issuers.values())
+
+
+def _hashed(value: str) -> str:
+    return hashlib.sha256(value.encode()).hexdigest()[:16]
 
 
 class Instance:
@@ -187,7 +200,9 @@ class Instance:
         "_encoded",
     )
 
-    def __init__(self, path: Path, header: Dataset, transfer_syntax: str = "", patient: str | None = None) -> None:
+    def __init__(
+        self, path: Path, header: Dataset, transfer_syntax: str = "", patient: tuple[str, str] | None = None
+    ) -> None:
         self.path = path
         self.patient = patient_key(header) if patient is None else patient
         meta = getattr(header, "file_meta", None) or Dataset()
@@ -338,11 +353,6 @@ class Stack:
     def series_uid(self) -> str:
         """SeriesInstanceUID."""
         return self.instances[0].series_uid
-
-    @property
-    def patient(self) -> str:
-        """Of ``patient_key``."""
-        return self.instances[0].patient
 
     @property
     def description(self) -> str:
