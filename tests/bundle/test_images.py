@@ -258,6 +258,14 @@ def test_a_write_that_fails_keeps_the_old_file_and_leaves_nothing(tmp_path):
     assert path.read_text() == "old"
 
 
+@pytest.mark.parametrize(("sides_mm", "stripped"), [((135, 165), True), ((160, 190), False)])
+def test_a_head_in_few_slices_with_empty_air_does_not_look_stripped(sides_mm, stripped):
+    x, y = np.meshgrid(np.arange(-115, 115, 2), np.arange(-115, 115, 2), indexing="ij")
+    slice_ = ((2 * x / sides_mm[0]) ** 2 + (2 * y / sides_mm[1]) ** 2 < 1).astype(np.float32)
+    stack = np.repeat(slice_[..., None], 18, -1)
+    assert looks_skull_stripped(stack, np.diag([2, 2, 5.5, 1])) == stripped
+
+
 def test_a_brain_looks_stripped_and_a_head_does_not(small_study):
     brain = small_study.images["t2"]
     noise = np.random.default_rng(0).uniform(1, 5, brain.shape).astype(np.float32)
