@@ -66,13 +66,17 @@ class StudyWriter:
         report = segmentation.report | {"labels": {str(self.values[value]): name for name, value in LABELS.items()}}
         try:
             folder.mkdir(exist_ok=True)
-            for outdated in (*folder.glob("probabilities_*.nii.gz"), folder / "preview.png"):
-                outdated.unlink(missing_ok=True)
             write_image(folder / "segmentation.nii.gz", table[label_map], affine)
-            if self.probabilities:
-                for region, probability in zip(REGIONS, segmentation.probabilities.numpy(), strict=True):
-                    write_image(folder / f"probabilities_{region}.nii.gz", probability, affine)
-            if self.preview:
+            # What an earlier run wrote and this one does not would lie beside a label map that it does not belong to.
+            for region, probability in zip(REGIONS, segmentation.probabilities.numpy(), strict=True):
+                file = folder / f"probabilities_{region}.nii.gz"
+                if self.probabilities:
+                    write_image(file, probability, affine)
+                else:
+                    file.unlink(missing_ok=True)
+            if not self.preview:
+                (folder / "preview.png").unlink(missing_ok=True)
+            else:
                 used, missing = (report["sequences"][key] for key in ("used", "missing"))
                 title = (
                     f"{segmentation.study}    used: {subset_name(used)}    missing: {subset_name(missing) or 'none'}"
