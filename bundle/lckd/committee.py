@@ -31,6 +31,10 @@ class Committee(nn.Module):
         """The first member's, for what all have in common."""
         return self.networks[0].encoder
 
+    def outsider(self, position: int) -> LCKDNet:
+        """The member that never learned from the study at a position of the training's data."""
+        return self.networks[position % len(self.members)]
+
     def forward(self, image: Tensor, availability: Tensor) -> Tensor:
         """Logits ``(B, 3, D, H, W)`` of the mean probabilities; arguments as of ``LCKDNet``."""
         return self.decode(self.encode(image, availability), availability)[0]

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -12,6 +12,7 @@ from monai.utils import convert_to_tensor
 from numpy.random import Generator
 from torch import Tensor
 
+from lckd.committee import Committee
 from lckd.inferer import availability_of, pad
 from lckd.losses import SegmentationLoss
 from lckd.marks import NO_MARKS, Marks
@@ -23,11 +24,13 @@ from lckd.trainer import SubsetSampler
 from lckd.transforms import label_map_of, regions_of
 from lckd.weights import load_weights
 
+Network = TypeVar("Network", LCKDNet, Committee)
+
 _AMP = {"bf16": True, "fp32": False}
 
 
-def trained_network(network: LCKDNet, weights: str | None = None) -> LCKDNet:
-    """The network with its weights, the shipped ones if None, for evaluation alone."""
+def trained_network(network: Network, weights: str | None = None) -> Network:
+    """A network or a committee with its weights, the shipped ones if None, for evaluation alone."""
     load_weights(network, weights)
     return network.eval().requires_grad_(False)
 
@@ -52,7 +55,8 @@ class RefinementStep:
     Give it to MONAI's ``SupervisedTrainer`` as ``iteration_update``, with a ``RefinementNet``.
 
     Args:
-        network: of ``trained_network``.
+        committee: of ``trained_network``, trained on the same data: of each study the mistakes are corrected that its
+            outsider makes, for they are those of a stranger's study.
         subsets: draws the subset of each study.
         sessions: per iteration.
         marks: most of a session.
@@ -63,7 +67,7 @@ class RefinementStep:
 
     def __init__(
         self,
-        network: LCKDNet,
+        committee: Committee,
         subsets: SubsetSampler,
         sessions: int = 2,
         marks: int = 6,
@@ -71,16 +75,16 @@ class RefinementStep:
         precision: str = "bf16",
         seed: int = 0,
     ) -> None:
-        self.network, self.subsets, self.sessions, self.marks = network, subsets, sessions, marks
+        self.committee, self.subsets, self.sessions, self.marks = committee, subsets, sessions, marks
         self.stroke_share, self.amp, self.seed = stroke_share, _AMP[precision], seed
         self.loss = SegmentationLoss()
 
     def __call__(self, engine: SupervisedTrainer, batch: Mapping[str, Any]) -> dict[str, float]:
-        """Train on one patch: ``image`` ``(1, 4, D, H, W)``, ``availability`` ``(1, 4)``, ``label`` regions."""
+        """Train on a study: ``image`` ``(1, 4, D, H, W)``, ``availability`` ``(1, 4)``, ``label`` regions, ``position``."""
         rng = np.random.default_rng((self.seed, engine.state.iteration))
         image, target = (convert_to_tensor(batch[key], track_meta=False) for key in ("image", "label"))
         subset = self.subsets(batch["availability"], engine.state.iteration)
-        decoded = decode_study(self.network, image, subset, self.amp)
+        decoded = decode_study(self.committee.outsider(int(batch["position"])), image, subset, self.amp)
         engine.network.train()
         losses = [loss for _ in range(self.sessions) for loss in self._session(engine, decoded, target[0].bool(), rng)]
         return {"loss": float(np.mean(losses)) if losses else 0.0}
@@ -94,11 +98,11 @@ class RefinementStep:
             if mark is None:
                 break
             marks = marks + mark
-            box = box_around(mark.voxels, logits.shape[1:])  # of the others only what lies in its window
+            box = box_around(marks.voxels, logits.shape[1:])
             inside = (slice(None), *box)
             engine.optimizer.zero_grad(set_to_none=True)
             with torch.autocast("cpu", torch.bfloat16, enabled=self.amp):
-                change = change_of_logits(engine.network, decoded, decoded.logits, marks, box)
+                change = change_of_logits(engine.network, decoded, marks, box)
             refined = decoded.logits[inside] + change * in_windows(marks, box)
             loss = self.loss([refined[None]], target[inside][None].float())
             loss.backward()

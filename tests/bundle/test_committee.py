@@ -52,6 +52,8 @@ def test_a_committees_features_are_kept_and_decoded_as_one_networks_are():
 def test_every_study_has_one_outsider():
     assert outsiders(torch.arange(8), 4).sum(0).tolist() == [1] * 8
     assert outsiders(torch.tensor([5]), 4)[:, 0].tolist() == [False, True, False, False]
+    committee = Committee([tiny(seed) for seed in range(4)])
+    assert committee.outsider(5) is committee.networks[1]
 
 
 def test_members_learn_from_rows_of_their_own_and_leave_out_those_without_a_sequence():

@@ -5,6 +5,7 @@ import json
 import pytest
 import torch
 
+from lckd.committee import Committee
 from lckd.decoder import Decoder
 from lckd.encoder import Encoder
 from lckd.interaction import Refiner
@@ -23,15 +24,18 @@ def trained(dataset_dir, tmp_path_factory):
     torch.manual_seed(0)
     network = LCKDNet(Encoder(**TINY), Decoder(widths=[4, 6], blocks=[1, 1]))
     save_weights(network.state_dict(), folder / "network.pt")
+    save_weights(Committee([network, network]).state_dict(), folder / "committee.pt")
+    definition = {
+        "_target_": "lckd.network.LCKDNet",
+        "encoder": {"_target_": "lckd.encoder.Encoder", **TINY},
+        "decoder": {"_target_": "lckd.decoder.Decoder", "widths": [4, 6], "blocks": [1, 1]},
+    }
     settings = {
         "trained_weights": str(folder / "network.pt"),
-        "trained_network#network": {
-            "_target_": "lckd.network.LCKDNet",
-            "encoder": {"_target_": "lckd.encoder.Encoder", **TINY},
-            "decoder": {"_target_": "lckd.decoder.Decoder", "widths": [4, 6], "blocks": [1, 1]},
-        },
+        "trained_network#network": definition,
+        "committee_weights": str(folder / "committee.pt"),
+        "committee#network#members": [definition, definition],
         "divisor": 16,  # as of the real network: sides of the refinement are multiples of 8
-        "network_def#features": 4,
         "network_def#widths": [4, 6, 8],
         "iterations": 2,
         "iterations_per_epoch": 1,
@@ -52,6 +56,6 @@ def test_it_learns_and_is_validated_on_what_clicks_bring(trained):
 
 
 def test_its_best_weights_are_a_refiner_s(trained):
-    network = RefinementNet(4, (4, 6, 8))
+    network = RefinementNet((4, 6, 8))
     Refiner(network, trained / "best.pt")
     assert torch.load(trained / "best.pt", weights_only=True)["provenance"]["studies"] == 2
