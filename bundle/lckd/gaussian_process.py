@@ -1,8 +1,8 @@
 """What marks say of their surroundings: Gaussian process regression of the logits that a study lacks there.
 
 The network's logits are the prior mean. Its covariance says which voxels are wrong together: near ones, whatever they
-look like, and alike ones further away. A mark is an observation, and all of them are heard at once, so that a mark inside
-and one outside share the voxels between them (Rasmussen and Williams 2006, equations 2.22 to 2.25).
+look like, and alike ones further away. A mark is an observation, and all of them are heard at once, so that a mark
+inside and one outside share the voxels between them (Rasmussen and Williams 2006, equations 2.22 to 2.25).
 """
 
 from collections.abc import Mapping, Sequence
@@ -20,8 +20,8 @@ SURE = 8.0
 NEAR = 0.5
 """Share of the covariance that falls with the distance alone; the other share falls with other features as well."""
 
-REACH = {"et": 6.0, "wt": 10.0, "tc": 8.0}
-REACH_WITHOUT_T1CE = {"et": 16.0, "wt": 10.0, "tc": 17.0}
+REACH = {"et": 4.5, "wt": 7.5, "tc": 6.0}
+REACH_WITHOUT_T1CE = {"et": 12.0, "wt": 7.5, "tc": 13.0}
 """Voxels over which the first share falls to 1/e, squared exponentially. What no image shows, a user has to say."""
 
 REACH_AT_FIRST = {"et": 10.0}

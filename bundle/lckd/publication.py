@@ -48,7 +48,7 @@ def publish(
         if content and content.get("weights") not in (digest, sha256_of(Path(checkpoint))):
             raise StudyError(f"{file} is about other weights than {checkpoint}; evaluate these")
     if facts.get("refinement", {}).get("network") != digest:
-        facts.pop("refinement", None)  # it was trained on the features of other weights
+        facts.pop("refinement", None)  # what clicks bring was measured with other weights
     facts["weights"] = {
         "file": f"models/{weights.WEIGHTS.name}",
         "sha256": digest,

@@ -24,6 +24,9 @@ WINDOW = 40
 DECAYS = (4.0, 16.0)
 """Voxels over which a mark's channels fall to 1/e: one says where the mark is, the other how far it may reach."""
 
+LEARNED_WITHOUT_T1CE = ("wt",)
+"""Regions of a study without T1ce to which the network adds: it learned to change too little where nothing is seen."""
+
 SMALLEST_TUMOUR = 100
 """Voxels of half resolution in which a variance can be measured."""
 
@@ -198,6 +201,9 @@ def change_of_logits(network: nn.Module, decoded: Decoded, marks: Marks, box: tu
     near = decoded.logits[(slice(None), *box)][None].to(features)
     seen = channels_of(distances_to(marks, box)).to(features)[None], regressed.flatten(0, 1)[None].to(features)
     learned = network(near, *seen)[0].float()
+    for index, region in enumerate(REGIONS):
+        if not decoded.t1ce and region not in LEARNED_WITHOUT_T1CE:
+            learned[index] = 0
     return learned + F.interpolate(regressed.sum(0)[None], scale_factor=2, mode="trilinear")[0]
 
 

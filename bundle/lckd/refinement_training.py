@@ -80,7 +80,12 @@ class RefinementStep:
         self.loss = SegmentationLoss()
 
     def __call__(self, engine: SupervisedTrainer, batch: Mapping[str, Any]) -> dict[str, float]:
-        """Train on a study: ``image`` ``(1, 4, D, H, W)``, ``availability`` ``(1, 4)``, ``label`` regions, ``position``."""
+        """Train on a study.
+
+        Args:
+            engine: that trains.
+            batch: ``image`` ``(1, 4, D, H, W)``, ``availability`` ``(1, 4)``, ``label`` regions, ``position``.
+        """
         rng = np.random.default_rng((self.seed, engine.state.iteration))
         image, target = (convert_to_tensor(batch[key], track_meta=False) for key in ("image", "label"))
         subset = self.subsets(batch["availability"], engine.state.iteration)

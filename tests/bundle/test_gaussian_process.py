@@ -57,7 +57,8 @@ def test_another_tissue_is_changed_as_far_as_it_is_near_alone():
     features = torch.zeros(2, 40, 40, 40)
     features[:, 24:] = 9
     change = changed(region_marks("wt", True, [[40, 40, 40]]), features)[WT]
-    assert change[25, 20, 20].item() == pytest.approx(change[20, 20, 20].item() * NEAR * np.exp(-1), rel=1e-3)
+    nearness = NEAR * np.exp(-((10 / REACH["wt"]) ** 2))
+    assert change[25, 20, 20].item() == pytest.approx(change[20, 20, 20].item() * nearness, rel=1e-3)
     assert change[34, 20, 20] < 0.1 < 2 < change[6, 20, 20]  # 28 voxels to either side
 
 
