@@ -33,6 +33,9 @@ LIKENESS_REACH = 60.0
 SHARPNESS = 0.4
 """How fast the second share falls with the squared difference of features, in units of their variance in a tumour."""
 
+DOUBT = 3.0
+"""Logits over which the prior's doubt falls to 1/e: the network errs more where it is not sure."""
+
 NOISE = 0.1
 """Variance of an observation, in units of the prior's variance."""
 
@@ -57,7 +60,7 @@ def regress(
     Args:
         features: ``(C, d, h, w)`` within ``box``, at half resolution.
         variance: of the features within a tumour.
-        logits: ``(3, D, H, W)`` of the whole grid.
+        logits: ``(3, d, h, w)`` likewise.
         marks: voxel indices of the whole grid.
         box: the part of the grid that holds the marks, at full resolution.
         reach: of ``reach_of``.
@@ -67,18 +70,22 @@ def regress(
     """
     marks = _farthest(marks, MOST)
     places = torch.from_numpy(marks.voxels - [side.start for side in box]) // 2
-    observed = features[(slice(None), *places.T)].T  # (N, C)
-    prior = logits[(slice(None), *torch.from_numpy(marks.voxels).T)].T.double().cpu().clamp(-SURE, SURE)
     claims = torch.from_numpy(marks.claims)
-    lacking = claims * SURE - prior
+    prior = logits.clamp(-SURE, SURE)
+    doubt = (1 + torch.exp(-prior.abs() / DOUBT)) / 1.5
+    there = (slice(None), *places.T)
+    observed = features[there].T  # (N, C)
+    lacking = claims * SURE - prior[there].T.double().cpu()  # (N, 3)
+    doubted = doubt[there].T.double().cpu()
     distance = torch.cdist(places.double(), places.double()) * 2
     difference = torch.cdist(observed.double(), observed.double()).square().cpu() / features.shape[0]
     strengths = torch.zeros_like(lacking)
     for index, region in enumerate(REGIONS):
         said = claims[:, index].nonzero()[:, 0]
         covariance = _nearness(distance, reach[region]) + _likeness(difference, distance, variance)
+        covariance = covariance * torch.outer(doubted[:, index], doubted[:, index])
         observations = covariance[said][:, said] + NOISE * torch.eye(len(said), dtype=torch.float64)
-        strengths[said, index] = torch.linalg.solve(observations, lacking[said, index])
+        strengths[said, index] = torch.linalg.solve(observations, lacking[said, index]) * doubted[said, index]
     result = torch.zeros(2, len(REGIONS), *features.shape[1:], device=features.device)
     for place, own, strength in zip(places.tolist(), observed, strengths.tolist(), strict=True):
         distance = _distance(place, features)
@@ -87,7 +94,7 @@ def regress(
             if strength[index]:
                 result[0, index].add_(_nearness(distance, reach[region]), alpha=strength[index])
                 result[1, index].add_(likeness, alpha=strength[index])
-    return result
+    return result * doubt
 
 
 def _nearness(distance: Tensor, reach: float) -> Tensor:

@@ -196,11 +196,11 @@ def change_of_logits(network: nn.Module, decoded: Decoded, marks: Marks, box: tu
     """What marks add to the logits within ``box``, which holds them: ``(3, ...)`` in float32."""
     half = tuple(slice(side.start // 2, side.stop // 2) for side in box)
     features = decoded.features[(slice(None), *half)]
-    reach = reach_of(marks, decoded.t1ce)
-    regressed = regress(features, decoded.variance, decoded.logits, marks, box, reach)
-    near = decoded.logits[(slice(None), *box)][None].to(features)
-    seen = channels_of(distances_to(marks, box)).to(features)[None], regressed.flatten(0, 1)[None].to(features)
-    learned = network(near, *seen)[0].float()
+    logits = decoded.logits[(slice(None), *box)][None]
+    prior = F.avg_pool3d(logits.float(), 2)[0]
+    regressed = regress(features, decoded.variance, prior, marks, box, reach_of(marks, decoded.t1ce))
+    seen = logits, channels_of(distances_to(marks, box))[None], regressed.flatten(0, 1)[None]
+    learned = network(*(tensor.to(features) for tensor in seen))[0].float()
     for index, region in enumerate(REGIONS):
         if not decoded.t1ce and region not in LEARNED_WITHOUT_T1CE:
             learned[index] = 0

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from lckd.gaussian_process import LIKENESS_REACH, MOST, NEAR, NOISE, REACH, SHARPNESS, SURE, reach_of, regress
+from lckd.gaussian_process import DOUBT, LIKENESS_REACH, MOST, NEAR, NOISE, REACH, SHARPNESS, SURE, reach_of, regress
 from lckd.marks import Marks, region_marks, total
 from lckd.sequences import REGIONS
 
@@ -16,13 +16,18 @@ TC, ET, WT = (REGIONS.index(region) for region in ("tc", "et", "wt"))
 def changed(marks: Marks, features: Tensor | None = None, logit: float = 0.0) -> Tensor:
     """What is added to equal logits ``(3, 40, 40, 40)``."""
     features = torch.zeros(2, 40, 40, 40) if features is None else features
-    return regress(features, 1.0, torch.full((3, 80, 80, 80), logit), marks, BOX, REACH).sum(0)
+    return regress(features, 1.0, torch.full((3, 40, 40, 40), logit), marks, BOX, REACH).sum(0)
+
+
+def doubt(logit: float) -> float:
+    """Standard deviation of the prior."""
+    return (1 + np.exp(-abs(logit) / DOUBT)) / 1.5
 
 
 def test_it_is_the_posterior_mean_of_the_textbook():
     rng = np.random.default_rng(0)
     features = rng.normal(size=(5, 4, 4, 4))
-    logits = rng.normal(size=(3, 8, 8, 8))
+    logits = rng.normal(size=(3, 4, 4, 4))
     marked, claims = np.array([[0, 0, 0], [6, 2, 4], [4, 4, 6]]), np.array([1, -1, 1])
     marks = total(region_marks("wt", claim > 0, [voxel]) for voxel, claim in zip(marked, claims, strict=True))
     box = (slice(0, 8),) * 3
@@ -32,11 +37,12 @@ def test_it_is_the_posterior_mean_of_the_textbook():
         away = 2 * np.linalg.norm(np.subtract(one, other))
         unlike = np.mean((features[(slice(None), *one)] - features[(slice(None), *other)]) ** 2)
         near = NEAR * np.exp(-((away / REACH["wt"]) ** 2))
-        return near + (1 - NEAR) * np.exp(-SHARPNESS * unlike / 2 - away / LIKENESS_REACH)
+        alike = (1 - NEAR) * np.exp(-SHARPNESS * unlike / 2 - away / LIKENESS_REACH)
+        return (near + alike) * doubt(logits[WT][one]) * doubt(logits[WT][other])
 
     places = [tuple(voxel // 2) for voxel in marked]
     among = [[covariance(one, other) for other in places] for one in places]
-    lacking = claims * SURE - np.array([logits[WT][tuple(voxel)] for voxel in marked])
+    lacking = claims * SURE - np.array([logits[WT][place] for place in places])
     for target in ((0, 0, 0), (3, 1, 2), (1, 3, 0)):
         to_marks = [covariance(target, place) for place in places]
         expected = to_marks @ np.linalg.inv(among + NOISE * np.eye(3)) @ lacking
@@ -48,7 +54,7 @@ def test_a_mark_is_answered_around_it_and_says_what_it_implies(inside):
     change = changed(region_marks("tc", inside, [[40, 40, 40]])) * (1 if inside else -1)
     implied, untouched = (WT, ET) if inside else (ET, WT)  # inside of the core is whole tumour, outside no ET
     for region in (TC, implied):
-        assert change[region, 20, 20, 20].item() == pytest.approx(SURE / (1 + NOISE), rel=1e-4)
+        assert change[region, 20, 20, 20].item() == pytest.approx(SURE / (1 + NOISE / doubt(0) ** 2), rel=1e-4)
     assert not change[untouched].any()
     assert change[TC, 20, 20, 20] > change[TC, 20, 24, 20] > change[TC, 20, 36, 20] > 0
 
@@ -74,6 +80,14 @@ def test_what_the_logits_say_already_is_not_said_again():
     marks = region_marks("wt", True, [[40, 40, 40]])
     assert not changed(marks, logit=SURE)[WT].any() and not changed(marks, logit=2 * SURE)[WT].any()
     assert changed(marks, logit=-SURE)[WT].max() > changed(marks)[WT].max()
+
+
+def test_where_the_network_is_sure_less_is_changed():
+    marks, blank = region_marks("wt", True, [[40, 40, 40]]), torch.zeros(2, 40, 40, 40)
+    logits = torch.zeros(3, 40, 40, 40)
+    logits[:, 22:] = -6
+    change = regress(blank, 1.0, logits, marks, BOX, REACH).sum(0)[WT]
+    assert 0 < change[24, 20, 20] < 0.7 * change[16, 20, 20]  # 8 voxels to either side
 
 
 def test_a_second_mark_of_the_same_place_adds_next_to_nothing():
