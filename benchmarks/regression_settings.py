@@ -3,9 +3,9 @@
 python benchmarks/regression_settings.py DATA --committee_weights COMMITTEE/best.pt
 python benchmarks/regression_settings.py DATA --committee_weights COMMITTEE/best.pt --settings NEAR=0.3 NOISE=0.2
 
-Of each labelled study of the committee's training data its outsider decodes three subsets; a simulated user then clicks
-on the middle of the largest mistake of one region. Nothing is chosen on validation studies, which are too few.
-Regression alone answers, without the network that is trained on top of it.
+Of each labelled study of the committee's training data its outsider decodes three subsets; a simulated user with an
+unsteady hand then clicks on the middle of the largest mistake of one region. Nothing is chosen on validation studies,
+which are too few. Regression alone answers, without the network that is trained on top of it.
 """
 
 import argparse
@@ -33,6 +33,7 @@ from lckd.network import LCKDNet
 from lckd.refinement import Decoded, RefinementNet, refine
 from lckd.refinement_training import decode_study, trained_network
 from lckd.sequences import REGIONS, parse_subset
+from lckd.simulated_user import SimulatedUser
 from lckd.transforms import label_map_of, preprocessing
 
 SUBSETS = ("flair", "t1", "flair+t2")
@@ -51,15 +52,16 @@ def answers(decoded: Decoded) -> Callable[[Marks], Tensor]:
     return correct
 
 
-def decodings(data: Path, committee: Committee, subset: str) -> Iterator[tuple[Decoded, Tensor]]:
-    """Each study as its outsider sees it, and its label map ``(X, Y, Z)`` on the same grid."""
+def decodings(data: Path, committee: Committee, subset: str) -> Iterator[tuple[int, Decoded, Tensor]]:
+    """Each study's position, what its outsider sees of it, and its label map ``(X, Y, Z)`` on the same grid."""
     chosen, divisor = parse_subset(subset), committee.networks[0].encoder.divisor
     load = Compose([LoadStudy(chosen), preprocessing(label=True)])
     for position, item in enumerate(find_split(data, "train")):
         study = load(dict(item))
         image, label = (pad(study[key].as_tensor()[None], divisor)[0] for key in ("image", "label"))
         if label.any():
-            yield decode_study(committee.outsider(position), image, availability_of(chosen), amp=True), label[0, 0]
+            decoded = decode_study(committee.outsider(position), image, availability_of(chosen), amp=True)
+            yield position, decoded, label[0, 0]
 
 
 def main() -> None:
@@ -79,10 +81,11 @@ def main() -> None:
     committee = trained_network(Committee(members), str(options.committee_weights))
     dice: dict[str, list[list[float]]] = defaultdict(list)
     for subset in SUBSETS:
-        for decoded, truth in tqdm(decodings(options.data, committee, subset), desc=subset, unit="study"):
+        for position, decoded, truth in tqdm(decodings(options.data, committee, subset), desc=subset, unit="study"):
             first = label_map_of(decoded.logits > 0)[0]
             for region in REGIONS:
-                clicked = session(answers(decoded), first, truth, region, CLICKS)
+                user = SimulatedUser(np.random.default_rng(position))
+                clicked = session(answers(decoded), first, truth, region, CLICKS, user)
                 dice[region].append([value for value, _ in clicked])
     print(table_row(["", *(f"{count} clicks" for count in range(CLICKS + 1))]))
     print(table_row(["---"] * (CLICKS + 2)))

@@ -32,7 +32,9 @@ Correct = Callable[[Marks], Tensor]
 """Label map ``(X, Y, Z)`` after marks."""
 
 
-def session(correct: Correct, first: Tensor, truth: Tensor, region: str, clicks: int) -> Iterator[tuple[float, float]]:
+def session(
+    correct: Correct, first: Tensor, truth: Tensor, region: str, clicks: int, user: SimulatedUser | None = None
+) -> Iterator[tuple[float, float]]:
     """Dice of a region and seconds, before the first click and after each.
 
     Args:
@@ -41,8 +43,9 @@ def session(correct: Correct, first: Tensor, truth: Tensor, region: str, clicks:
         truth: label map ``(X, Y, Z)``.
         region: that is clicked for, one session each.
         clicks: at most; where nothing is wrong any more, the rest stays as it is.
+        user: who clicks; None for one with a steady hand.
     """
-    target, user, marks = regions_of(truth[None]), SimulatedUser(), NO_MARKS
+    target, user, marks = regions_of(truth[None]), user or SimulatedUser(), NO_MARKS
     label_map, index, seconds = first, REGIONS.index(region), 0.0
     for count in range(clicks + 1):
         predicted = regions_of(label_map[None])
