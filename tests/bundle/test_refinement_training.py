@@ -59,3 +59,9 @@ def test_its_best_weights_are_a_refiner_s(trained):
     network = RefinementNet((4, 6, 8))
     Refiner(network, trained / "best.pt")
     assert torch.load(trained / "best.pt", weights_only=True)["provenance"]["studies"] == 2
+
+
+def test_weights_that_are_no_committees_end_in_a_sentence(dataset_dir, tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        run_training(dataset_dir, tmp_path / "run", ["configs/train/refinement.yaml"])
+    assert "do not fit this network" in capsys.readouterr().err
