@@ -73,9 +73,9 @@ def main() -> None:
         "--settings", nargs="+", default=[], help="numbers of lckd.gaussian_process to change, as NAME=VALUE"
     )
     options = parser.parse_args()
-    for name, value in (setting.split("=") for setting in options.settings):
+    for name, _, value in (setting.partition("=") for setting in options.settings):
         if not isinstance(getattr(gaussian_process, name, None), float):
-            parser.error(f"lckd.gaussian_process has no number {name}")
+            parser.error(f"lckd.gaussian_process has no number {name}; give NAME=VALUE")
         setattr(gaussian_process, name, float(value))
     members = [LCKDNet(Encoder(squeezed=0), Decoder(squeezed=0)) for _ in range(4)]
     committee = trained_network(Committee(members), str(options.committee_weights))
