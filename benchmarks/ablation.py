@@ -3,6 +3,8 @@
     python benchmarks/ablation.py DATA --output RUNS                 # all, one after the other
     python benchmarks/ablation.py DATA --output RUNS --only lckd-m   # one; several processes may share the work
     python benchmarks/ablation.py DATA --output RUNS --only ''       # the table of what is finished
+    python benchmarks/ablation.py DATA --output CURVE --overlay configs/train/coarse.yaml \
+      --only 'per region,20 studies,10 studies' --set 'election#mode="per_region"' iterations=2500    # a learning curve
 
 What is finished is not repeated, and a training that was stopped goes on. No variant sees the test split before the
 end of its training, and the last averaged weights are taken, so that nothing is selected.
@@ -21,7 +23,7 @@ from lckd.sequences import REGIONS
 from lckd.training import TRAIN, run_training
 from lckd.weights import load_weights
 
-OVERLAY = Path(__file__).resolve().parents[1] / "configs" / "train" / "ablation.yaml"
+SMALL_BUDGET = Path(__file__).resolve().parents[1] / "configs" / "train" / "ablation.yaml"
 STUDIES = "$told(find_split, @dataset_dir, 'train')[:{}]"
 VARIANTS: dict[str, dict[str, Any]] = {
     "no distillation": {"election#mode": "none"},
@@ -40,10 +42,10 @@ VARIANTS: dict[str, dict[str, Any]] = {
 SHOWN = ("flair", "t1ce", "flair+t1+t1ce+t2")
 
 
-def dice_of(data: Path, run: Path, settings: dict[str, Any], split: str) -> dict[str, dict[str, float]]:
+def dice_of(data: Path, run: Path, overlay: Path, settings: dict[str, Any], split: str) -> dict[str, dict[str, float]]:
     """Mean Dice per subset and region of the averaged weights at the end of a training."""
     parser = ConfigParser()
-    parser.read_config([str(TRAIN), str(OVERLAY)])
+    parser.read_config([str(TRAIN), str(overlay)])
     parser.update({key.replace("#", "::"): value for key, value in settings.items()} | {"dataset_dir": str(data)})
     parser["validate::dataset::data"] = f"$told(find_split, @dataset_dir, '{split}')"
     parser["validate::evaluator::network"], parser["validate::handlers"] = "@network", []
@@ -74,6 +76,7 @@ def main() -> None:
     parser.add_argument("data", type=Path, help="folder with train/, val/ and test/")
     parser.add_argument("--output", type=Path, required=True, help="folder for the trainings")
     parser.add_argument("--only", help=f"variants joined by commas, of: {', '.join(VARIANTS)}")
+    parser.add_argument("--overlay", type=Path, default=SMALL_BUDGET, help="the budget: a config over train.yaml")
     parser.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE", help="other values of the config's keys")
     options = parser.parse_args()
     common = {key: json.loads(value) for key, _, value in (pair.partition("=") for pair in options.set)}
@@ -81,10 +84,9 @@ def main() -> None:
     for name in chosen:
         run, settings = options.output / name.replace(" ", "_"), VARIANTS[name] | common
         if not (run / "dice.json").exists():
-            run_training(options.data, run, [OVERLAY], settings)
-            write_json(
-                run / "dice.json", {split: dice_of(options.data, run, settings, split) for split in ("val", "test")}
-            )
+            run_training(options.data, run, [options.overlay], settings)
+            dice = {split: dice_of(options.data, run, options.overlay, settings, split) for split in ("val", "test")}
+            write_json(run / "dice.json", dice)
     finished = {name: options.output / name.replace(" ", "_") / "dice.json" for name in VARIANTS}
     print(markdown({name: json.loads(file.read_text()) for name, file in finished.items() if file.exists()}))
 

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from lckd.errors import StudyError
+from lckd.inferer import availability_of
 from lckd.interaction import Refiner
 from lckd.marks import NO_MARKS, label_marks, region_marks, total
 from lckd.refinement import (
@@ -200,9 +201,9 @@ def test_a_click_lands_where_it_was_made_on_any_grid(segmenter, affine, tmp_path
 
 
 def test_every_subset_can_be_decoded_for_refinement(segmenter):
-    image = torch.randn(1, 4, 32, 32, 32)
+    image = torch.randn(1, 4, 32, 32, 32, device=segmenter.device)
     for subset in SUBSETS[::5]:
-        available = torch.tensor([[name in subset for name in ("flair", "t1", "t1ce", "t2")]])
+        available = availability_of(subset).to(segmenter.device)
         with torch.inference_mode():
             features = segmenter.network.encode(image, available)
             kept = decode(segmenter.network, features, available)
