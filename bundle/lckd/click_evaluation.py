@@ -13,7 +13,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from lckd.errors import StudyError
-from lckd.evaluation import figure_of, table_row, write_folder
+from lckd.evaluation import figure_of, not_evaluated, table_row, write_folder
 from lckd.files import write_atomically, write_json
 from lckd.interaction import Refiner
 from lckd.loading import LoadStudy
@@ -113,7 +113,7 @@ class ClickEvaluation:
             write_atomically(folder / "clicks.md", lambda path: path.write_text(text, encoding="utf-8"))
             write_atomically(folder / "clicks.png", lambda path: draw(path, records))
         if failures:
-            raise StudyError(f"{len(failures)} of {len(items)} studies were not evaluated: {', '.join(failures)}")
+            raise StudyError(not_evaluated(failures, len(items)))
         return result
 
     def _records(self, item: Mapping[str, Any], subset: tuple[str, ...]) -> list[dict[str, Any]]:

@@ -1,7 +1,7 @@
 """Scores of predictions, and the tables of the 15 subsets made of them."""
 
 import csv
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypedDict
@@ -142,6 +142,11 @@ def _cells(row: dict[str, Any]) -> list[str]:
         for r in REGIONS
     ]
     return [*dice, *(f"{row[r]['hd95_mm']:.1f}" for r in REGIONS)]
+
+
+def not_evaluated(failures: Collection[str], studies: int) -> str:
+    """The sentence that ends an evaluation of so many ``studies`` if some of them failed; their names."""
+    return f"{len(failures)} of {studies} studies were not evaluated: {', '.join(failures)}"
 
 
 def table_row(cells: Sequence[str]) -> str:

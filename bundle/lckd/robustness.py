@@ -23,7 +23,8 @@ from scipy import ndimage
 from torch import Tensor
 from tqdm import tqdm
 
-from lckd.evaluation import write_folder
+from lckd.errors import StudyError
+from lckd.evaluation import not_evaluated, write_folder
 from lckd.files import write_atomically, write_json
 from lckd.report import voxel_ml_of
 from lckd.segmentation import Segmenter
@@ -157,17 +158,21 @@ class RobustnessTest:
         self.segmenter, self.output_dir, self.subsets = segmenter, Path(output_dir), subsets
 
     def run(self, items: Iterable[Mapping[str, Any]], healthy_brains: int = HEALTHY_BRAINS) -> dict[str, Any]:
-        """Evaluate, write the tables and return what ``robustness.json`` holds.
+        """Evaluate, write the tables and return what ``robustness.json`` holds; a study that fails is left out.
 
         Raises:
-            StudyError: a study failed, or the folder cannot be written.
+            StudyError: a study failed, after the tables of the others were written; none could be evaluated; or the
+                folder cannot be written.
         """
         items = list(items)
+        studies, failures = len(items), list[str]()
         dice: dict[str, Any] = {}
         for name, change in CHANGES.items():
             tqdm.write(name)
             folder = self.output_dir / name.replace(" ", "_")
-            table = SubsetEvaluation(self.segmenter, folder, self.subsets, change).run(items)["subsets"]
+            summary, failed = SubsetEvaluation(self.segmenter, folder, self.subsets, change).evaluate(items)
+            items = [item for item in items if item["study"] not in failed]
+            failures, table = failures + failed, summary["subsets"]
             dice[name] = {subset: {region: table[subset][region]["dice"] for region in REGIONS} for subset in table}
         result = {
             "weights": self.segmenter.weights["sha256"],
@@ -179,6 +184,8 @@ class RobustnessTest:
             write_json(folder / "robustness.json", result)
             text = markdown(result)
             write_atomically(folder / "robustness.md", lambda path: path.write_text(text, encoding="utf-8"))
+        if failures:
+            raise StudyError(not_evaluated(failures, studies))
         return result
 
     def _healthy_ml(self, count: int) -> dict[str, list[float]]:

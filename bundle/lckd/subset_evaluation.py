@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from lckd.calibration import logit_histogram
 from lckd.errors import StudyError
-from lckd.evaluation import score, summarize, write_tables
+from lckd.evaluation import not_evaluated, score, summarize, write_tables
 from lckd.inferer import decode_subset, encode_study, pad
 from lckd.report import voxel_ml_of
 from lckd.segmentation import Segmenter
@@ -44,15 +44,26 @@ class SubsetEvaluation:
         self.segmenter, self.output_dir, self.subsets, self.change = segmenter, Path(output_dir), subsets, change
 
     def run(self, items: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
-        """Evaluate studies, write the tables and return the summary; a study that fails is told and left out.
+        """Evaluate studies, write the tables and return the summary.
 
         Raises:
             StudyError: a study failed, after the tables of the others were written, or none could be evaluated.
         """
         items = list(items)
+        table, failures = self.evaluate(items)
+        if failures:
+            raise StudyError(not_evaluated(failures, len(items)))
+        return table
+
+    def evaluate(self, items: Iterable[Mapping[str, Any]]) -> tuple[dict[str, Any], list[str]]:
+        """What ``run`` does, but a study that fails is only told and left out; the summary and the failed ones' names.
+
+        Raises:
+            StudyError: none could be evaluated.
+        """
         records: list[dict[str, Any]] = []
         failures: list[str] = []
-        for item in tqdm(items, unit="study"):
+        for item in tqdm(list(items), unit="study"):
             try:
                 if "error" in item:
                     raise StudyError(item["error"])
@@ -66,9 +77,7 @@ class SubsetEvaluation:
             raise StudyError("no study could be evaluated")
         table = summarize(records)
         write_tables(table, records, self.output_dir, self.segmenter.weights["sha256"])
-        if failures:
-            raise StudyError(f"{len(failures)} of {len(items)} studies were not evaluated: {', '.join(failures)}")
-        return table
+        return table, failures
 
     def _records(self, item: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         loaded = self.segmenter.loading(dict(item))

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from lckd.datalist import find_studies
+from lckd.errors import StudyError
 from lckd.loading import LoadStudy
 from lckd.robustness import CHANGES, TESTED_SUBSETS, RobustnessTest, markdown
 from lckd.segmentation import Segmenter
@@ -77,3 +78,14 @@ def test_the_tables_have_a_row_for_every_change(items, tmp_path):
     assert result["dice"]["other orientation"]["flair"]["wt"] == pytest.approx(
         result["dice"]["clean"]["flair"]["wt"], abs=0.01
     )
+
+
+@pytest.mark.slow
+def test_a_study_that_fails_does_not_stop_the_others(items, tmp_path):
+    broken = {"study": "broken", "error": "its flair is no image"}
+    test = RobustnessTest(Segmenter(device="cpu"), tmp_path, TESTED_SUBSETS[:1])
+    with pytest.raises(StudyError, match="1 of 2 studies were not evaluated: broken"):
+        test.run([broken, *items], healthy_brains=1)
+    result = json.loads((tmp_path / "robustness.json").read_text())
+    assert result["studies"] == 1
+    assert set(result["dice"]) == set(CHANGES)
