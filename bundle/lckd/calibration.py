@@ -16,6 +16,7 @@ from scipy.special import expit
 from torch import Tensor
 
 from lckd.sequences import REGIONS
+from lckd.transforms import regions_of
 
 LIMIT, BINS = 10.0, 80
 """Logits beyond the limit count as at it; bins are a quarter wide and none crosses zero, the threshold."""
@@ -118,16 +119,16 @@ class Calibration:
 
     @classmethod
     def fitted(cls, records: Sequence[Mapping[str, Any]]) -> "Calibration":
-        """Fit to an evaluation's records ``{subset, region, dice, histogram}`` of validation studies."""
+        """Fit to an evaluation's records ``{subset, region, dice, found, histogram}`` of validation studies."""
         temperature = {
             subset: {region: fit_temperature(_histograms(records, region, subset)) for region in REGIONS}
             for subset in dict.fromkeys(record["subset"] for record in records)
         }
         lines: dict[str, dict[str, Line]] = {subset: {} for subset in temperature}
         for region in REGIONS:
-            rows = [record for record in records if record["region"] == region]
+            rows = [record for record in records if record["region"] == region and record["found"]]
             estimates = [soft_dice_of(row["histogram"], temperature[row["subset"]][region]) for row in rows]
-            fitted = _fit_lines([row["subset"] for row in rows], estimates, [row["dice"] for row in rows])
+            fitted = _fit_lines(list(lines), [row["subset"] for row in rows], estimates, [row["dice"] for row in rows])
             for subset, line in fitted.items():
                 lines[subset][region] = line
         return cls(temperature, lines)
@@ -157,15 +158,26 @@ class Calibration:
         """Temperature per region of a subset, e.g. ``flair+t2``; 1 where it was not fitted."""
         return self.temperature.get(subset, dict.fromkeys(REGIONS, 1.0))
 
-    def estimated_dice(self, probabilities: Tensor, subset: str) -> dict[str, float] | None:
-        """Dice to expect of this very study per region, from calibrated probabilities ``(3, X, Y, Z)``.
+    def estimated_dice(self, probabilities: Tensor, label_map: Tensor, subset: str) -> dict[str, float | None] | None:
+        """Dice to expect of this very study per region; None for a subset that no validation study had.
 
-        None for a subset that no validation study had.
+        A region that was not found has no estimate, but None: its Dice is 1 or 0, and which of the two is what a
+        network that finds nothing cannot tell.
+
+        Args:
+            probabilities: calibrated, ``(3, X, Y, Z)``.
+            label_map: ``(X, Y, Z)``, what was found.
+            subset: e.g. ``flair+t2``.
         """
-        if subset not in self.dice_line:
+        lines = self.dice_line.get(subset)
+        if lines is None:
             return None
-        estimates = (soft_dice(channel[channel > 0]) for channel in probabilities.numpy())  # zeros would add nothing
-        return {region: self.on_line(subset, region, value) for region, value in zip(REGIONS, estimates, strict=True)}
+        found = regions_of(label_map[None]).flatten(1).any(1).tolist()
+        return {
+            # Voxels of probability zero, all those outside the brain, would add nothing.
+            region: self.on_line(subset, region, soft_dice(channel[channel > 0])) if there and region in lines else None
+            for region, channel, there in zip(REGIONS, probabilities.numpy(), found, strict=True)
+        }
 
     def on_line(self, subset: str, region: str, estimate: float) -> float:
         """A region's ``soft_dice`` to the Dice that goes with it in a subset, between 0 and 1."""
@@ -189,7 +201,8 @@ class Calibration:
                 total = pooled(_histograms(records, region, subset))
                 result["ece_uncalibrated"][subset][region] = round(reliability(total)["ece"], 5)
         for region in REGIONS:
-            rows = [r for r in records if r["region"] == region and r["subset"] in self.dice_line]
+            estimated = {subset for subset, lines in self.dice_line.items() if region in lines}
+            rows = [r for r in records if r["region"] == region and r["found"] and r["subset"] in estimated]
             soft = [soft_dice_of(row["histogram"], self.of_subset(row["subset"])[region]) for row in rows]
             estimates = [self.on_line(row["subset"], region, value) for row, value in zip(rows, soft, strict=True)]
             found = [row["dice"] for row in rows]
@@ -210,12 +223,21 @@ class Calibration:
         return {"temperature": dict(self.temperature), "dice_line": dict(self.dice_line)}
 
 
-def _fit_lines(subsets: Sequence[str], estimates: Sequence[float], dice: Sequence[float]) -> dict[str, Line]:
+def _fit_lines(
+    names: Sequence[str], subsets: Sequence[str], estimates: Sequence[float], dice: Sequence[float]
+) -> dict[str, Line]:
     """A line per subset by least squares: one slope for all, never negative, and offsets drawn towards zero.
 
     Where probabilities say nothing of how good a study's segmentation is, the subset still does.
+
+    Args:
+        names: of all subsets; one without an estimate gets the line of all, and without any there are none.
+        subsets: of each estimate.
+        estimates: of ``soft_dice``.
+        dice: that goes with each.
     """
-    names = list(dict.fromkeys(subsets))
+    if not estimates:
+        return {}
     x, mean = np.asarray(estimates), float(np.mean(estimates))
     offsets = np.array([[subset == name for name in names] for subset in subsets], float)
     penalty = np.sqrt(OFFSET_PENALTY) * np.eye(len(names))

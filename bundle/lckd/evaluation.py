@@ -20,10 +20,11 @@ RESAMPLES = 2000
 
 
 class Score(TypedDict):
-    """Scores of one region: Dice, 95th percentile Hausdorff distance in mm, and whether it is in neither."""
+    """Scores of one region: Dice, 95th percentile Hausdorff distance in mm, whether it was found, and is in neither."""
 
     dice: float
     hd95_mm: float
+    found: bool
     both_empty: bool
 
 
@@ -40,7 +41,8 @@ def score(prediction: Tensor, target: Tensor, spacing_mm: Sequence[float]) -> di
         empty = not bool(ours.any()), not bool(truth.any())
         if any(empty):
             both = all(empty)
-            scores[region] = Score(dice=float(both), hd95_mm=0.0 if both else diagonal_mm, both_empty=both)
+            hd95_mm = 0.0 if both else diagonal_mm
+            scores[region] = Score(dice=float(both), hd95_mm=hd95_mm, found=not empty[0], both_empty=both)
             continue
         # Distances need the two surfaces only; the box around both is a fraction of the image.
         start, end = generate_spatial_bounding_box((ours | truth)[None].numpy(), margin=1, allow_smaller=True)
@@ -50,7 +52,7 @@ def score(prediction: Tensor, target: Tensor, spacing_mm: Sequence[float]) -> di
             *pair, percentile=95, spacing=[float(side) for side in spacing_mm], include_background=True
         )
         dice = compute_dice(*pair, include_background=True)
-        scores[region] = Score(dice=float(dice), hd95_mm=float(distance), both_empty=False)
+        scores[region] = Score(dice=float(dice), hd95_mm=float(distance), found=True, both_empty=False)
     return scores
 
 

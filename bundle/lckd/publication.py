@@ -14,7 +14,7 @@ from lckd.errors import StudyError
 from lckd.evaluation import draw_heat_map, figure_of, markdown, table_row
 from lckd.files import write_atomically, write_json
 from lckd.sequences import REGION_NAMES, REGIONS, SEQUENCE_NAMES
-from lckd.weights import AVERAGED, metadata, save_weights, sha256_of
+from lckd.weights import AVERAGED, metadata, packed, save_weights, sha256_of
 
 CARD = weights.BUNDLE / "docs" / "README.md"
 
@@ -43,10 +43,13 @@ def publish(
     """
     facts = metadata()
     state, (tested, validated, changed) = _read(checkpoint, evaluation, validation, robustness_test)
-    digest = save_weights(state.get(AVERAGED, state), weights.WEIGHTS)
+    learned = state.get(AVERAGED, state)
+    digest = packed(learned)[1]
     for file, content in ((evaluation, tested), (validation, validated), (robustness_test, changed)):
         if content and content.get("weights") not in (digest, sha256_of(Path(checkpoint))):
             raise StudyError(f"{file} is about other weights than {checkpoint}; evaluate these")
+        if any("found" not in record for record in content.get("records", [])):
+            raise StudyError(f"{file} is of an older version, which did not note what was found; evaluate again")
     if facts.get("refinement", {}).get("network") != digest:
         facts.pop("refinement", None)  # what clicks bring was measured with other weights
     facts["weights"] = {
@@ -63,6 +66,7 @@ def publish(
     if validated:
         calibration = Calibration.fitted(validated["records"])
         facts["calibration"] = calibration.facts() | {"test": calibration.assessed(tested["records"]) if tested else {}}
+    save_weights(learned, weights.WEIGHTS)
     write_json(weights.METADATA, facts)
     _write_card(facts, tested)
     return digest
@@ -83,7 +87,8 @@ def publish_refinement(checkpoint: str | Path, clicks: str | Path | None = None)
     """
     facts = metadata()
     state, (measured,) = _read(checkpoint, clicks)
-    digest = save_weights(state.get(AVERAGED, state), weights.REFINEMENT_WEIGHTS)
+    learned = state.get(AVERAGED, state)
+    digest = packed(learned)[1]
     network, about = facts["weights"]["sha256"], measured.get("weights", {})
     ours = about.get("network") == network and about.get("refinement") in (digest, sha256_of(Path(checkpoint)))
     if measured and not ours:
@@ -94,6 +99,7 @@ def publish_refinement(checkpoint: str | Path, clicks: str | Path | None = None)
         "network": network,
         "provenance": state.get("provenance", {}),
     }
+    save_weights(learned, weights.REFINEMENT_WEIGHTS)
     write_json(weights.METADATA, facts)
     table = click_evaluation.markdown(measured["records"]) if measured else "Not measured for these weights.\n"
     if measured:

@@ -91,7 +91,7 @@ def study_report(
     label_map: NDArray[np.uint8],
     affine: NDArray,
     expected: Mapping[str, Any] | None,
-    estimated: Mapping[str, float] | None,
+    estimated: Mapping[str, float | None] | None,
     missing: Mapping[str, Any] | None,
     device: str,
     precision: str,
@@ -108,7 +108,7 @@ def study_report(
         label_map: ``(X, Y, Z)`` of our label values.
         affine: ``(4, 4)`` voxel to world in mm.
         expected: of ``expected_dice``, the subset's average.
-        estimated: Dice per region that this study's probabilities let expect.
+        estimated: Dice per region that this study's probabilities let expect; None for one that was not found.
         missing: of ``missing_sequences``.
         device: that computed.
         precision: of the convolutions.
@@ -139,11 +139,11 @@ def study_report(
 
 def summary_line(report: Mapping[str, Any]) -> str:
     """One line for a terminal: the study, its sequences, its volumes and what to expect of them."""
-    expected, estimated = report["expected_dice"], report["estimated_dice"]
+    expected, estimated = report["expected_dice"], report["estimated_dice"] or {}
     parts = []
     for region in REGIONS:
         trust = f"expected Dice {expected[region]['dice']:.2f}" if expected else ""
-        trust += f", here {estimated[region]:.2f}" if estimated else ""
+        trust += f", here {estimated[region]:.2f}" if estimated.get(region) is not None else ""
         trust = f" ({trust})" if trust else ""
         parts.append(f"{region.upper()} {report['volumes_ml']['regions'][region]:.1f} mL{trust}")
     return f"{report['study']} [{subset_name(tuple(report['sequences']['used']))}]: {', '.join(parts)}"

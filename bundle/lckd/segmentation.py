@@ -239,7 +239,7 @@ class Segmenter:
         with timed(timings, "report"):
             subset = prepared.subset
             probabilities = self.calibration.apply_(raw, subset_name(subset))
-            estimated = self.calibration.estimated_dice(probabilities, subset_name(subset))
+            estimated = self.calibration.estimated_dice(probabilities, label_map, subset_name(subset))
         timings["total"] = round(sum(timings.values()), 3)
         report = study_report(
             study=prepared.study,

@@ -85,11 +85,16 @@ def save_weights(state: Mapping[str, Tensor], path: str | Path) -> str:
     Returns:
         The file's SHA-256.
     """
-    file = Path(path)
-    file.parent.mkdir(parents=True, exist_ok=True)
+    content, digest = packed(state)
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(Path(path), lambda temporary: temporary.write_bytes(content))
+    return digest
+
+
+def packed(state: Mapping[str, Tensor]) -> tuple[bytes, str]:
+    """The content of a file of weights in half precision, and its SHA-256."""
     half = {name: value.half() if value.is_floating_point() else value for name, value in state.items()}
     # Through memory: a file's own name would enter the archive, and the hash with it.
     archive = io.BytesIO()
     torch.save(half, archive)
-    write_atomically(file, lambda temporary: temporary.write_bytes(archive.getvalue()))
-    return sha256_of(file)
+    return archive.getvalue(), hashlib.sha256(archive.getvalue()).hexdigest()

@@ -195,7 +195,9 @@ class OpenedStudy:
         report["weights"] = report["weights"] | self.version.told()
         # Weights without a calibration, such as fine-tuned ones, estimate no Dice; an order of studies they do give.
         dice = report["estimated_dice"] or {"all": soft_dice(result.probabilities.numpy())}
-        return report | {"score": round(mean(dice.values()), 4), "label_names": LABEL_NAMES}
+        # Nothing found at all is what an annotator should look at first.
+        found = [value for value in dice.values() if value is not None] or [0.0]
+        return report | {"score": round(mean(found), 4), "label_names": LABEL_NAMES}
 
 
 def written(label_map: NDArray[np.uint8], affine: NDArray) -> str:

@@ -72,10 +72,19 @@ def test_the_report_says_volumes_and_how_far_to_trust_them(task, a):
     expected_ml = float((values(result) > 0).sum()) / 1000
     assert report["volumes_ml"]["regions"]["wt"] == pytest.approx(expected_ml, abs=1e-3)
     assert set(report["expected_dice"]) == {"et", "wt", "tc"}
-    assert 0 < report["score"] <= 1
     assert report["timings_s"]["total"] > 0
     assert report["weights"]["version"] == "base"
     assert report["label_names"] == LABEL_NAMES
+
+
+def test_the_score_is_the_mean_estimate_of_what_was_found(task, a, sensitive):
+    _, report = segmented(task, a)  # the shipped rules find nothing in a toy
+    assert list(report["estimated_dice"].values()) == [None] * 3
+    assert report["score"] == 0  # an annotator should look at it first
+    _, report = segmented(task, a | {"postprocessing": "none"})
+    found = [value for value in report["estimated_dice"].values() if value is not None]
+    assert found
+    assert report["score"] == pytest.approx(np.mean(found), abs=1e-4)
 
 
 def test_chosen_sequences_alone_are_used_and_the_result_is_on_the_grid_that_is_shown(task, items, a):

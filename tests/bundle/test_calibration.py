@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from lckd.calibration import Calibration, fit_temperature, logit_histogram, pooled, reliability, soft_dice, soft_dice_of
-from lckd.sequences import REGIONS
+from lckd.sequences import LABELS, REGIONS
 
 
 def voxels(sharpness: float = 1.0, count: int = 200_000, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
@@ -22,7 +22,8 @@ def records(sharpness: float = 1.0) -> list[dict]:
         found = probabilities > 0.5
         dice = 2 * float((found & truth).sum()) / float(found.sum() + truth.sum())
         made += [
-            {"study": str(study), "subset": "flair", "region": region, "dice": dice, "histogram": histogram}
+            {"study": str(study), "subset": "flair", "region": region}
+            | {"dice": dice, "found": True, "histogram": histogram}
             for region in REGIONS
         ]
     return made
@@ -99,7 +100,7 @@ def test_each_subset_has_a_temperature_of_its_own():
 def test_without_facts_nothing_is_changed_and_nothing_estimated():
     probabilities = torch.rand(3, 4, 4, 4)
     torch.testing.assert_close(Calibration.of(None).apply_(probabilities.clone(), "t1"), probabilities)
-    assert Calibration.of(None).estimated_dice(probabilities, "t1") is None
+    assert Calibration.of(None).estimated_dice(probabilities, torch.ones(4, 4, 4), "t1") is None
 
 
 def test_estimates_of_good_probabilities_are_close_and_bounded():
@@ -108,15 +109,29 @@ def test_estimates_of_good_probabilities_are_close_and_bounded():
     assert assessed["dice_estimate"]["et"]["mean_error"] < 0.02
     assert assessed["ece"]["all"]["wt"] < 0.02
     assert assessed["ece"]["flair"] == assessed["ece"]["all"]
-    estimated = fitted.estimated_dice(torch.rand(3, 8, 8, 8), "flair")
+    everything = torch.full((8, 8, 8), LABELS["enhancing tumour"])
+    estimated = fitted.estimated_dice(torch.rand(3, 8, 8, 8), everything, "flair")
     assert all(0 <= value <= 1 for value in estimated.values())
+
+
+def test_of_what_was_not_found_there_is_no_estimate():
+    fitted = Calibration.fitted(records())
+    oedema = torch.full((8, 8, 8), LABELS["oedema"])
+    estimated = fitted.estimated_dice(torch.rand(3, 8, 8, 8), oedema, "flair")
+    assert estimated["et"] is estimated["tc"] is None
+    assert estimated["wt"] > 0
+    # nor does it say how good the estimates are, or teach them
+    missed = [record | {"found": False, "dice": 0.0} for record in records()]
+    assert fitted.assessed([*records(), *missed])["dice_estimate"] == fitted.assessed(records())["dice_estimate"]
+    assert Calibration.fitted([*records(), *missed]).dice_line == fitted.dice_line
+    assert Calibration.fitted(missed).estimated_dice(torch.rand(3, 8, 8, 8), oedema, "flair")["wt"] is None
 
 
 def test_where_probabilities_mislead_the_estimate_is_the_subsets_own():
     def record(subset: str, sureness: int, dice: float) -> dict:
         logits = torch.randn(20_000, generator=torch.Generator().manual_seed(sureness)) * sureness
         histogram = logit_histogram(logits.sigmoid(), logits > 0)
-        return {"subset": subset, "dice": dice, "histogram": histogram}
+        return {"subset": subset, "dice": dice, "found": True, "histogram": histogram}
 
     made = [
         record(subset, sure, most - 0.1 * sure) for subset, most in (("t1", 0.5), ("t1ce", 0.9)) for sure in (1, 2, 4)

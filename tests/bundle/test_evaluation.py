@@ -17,13 +17,13 @@ def cubes(shift: int = 0, empty: bool = False) -> torch.Tensor:
 
 
 def test_a_perfect_prediction():
-    assert score(cubes(), cubes(), (1, 1, 1))["et"] == {"dice": 1.0, "hd95_mm": 0.0, "both_empty": False}
+    assert score(cubes(), cubes(), (1, 1, 1))["et"] == {"dice": 1.0, "hd95_mm": 0.0, "found": True, "both_empty": False}
 
 
 def test_a_region_at_the_images_border_counts_as_elsewhere():
     regions = torch.zeros(3, 8, 8, 8, dtype=torch.bool)
     regions[:, :3, 4:] = True
-    assert score(regions, regions, (1, 1, 1))["wt"] == {"dice": 1.0, "hd95_mm": 0.0, "both_empty": False}
+    assert score(regions, regions, (1, 1, 1))["wt"] == {"dice": 1.0, "hd95_mm": 0.0, "found": True, "both_empty": False}
 
 
 def test_distances_are_in_millimetres():
@@ -36,6 +36,7 @@ def test_empty_in_both_is_right_and_said_so():
     assert score(cubes(empty=True), cubes(empty=True), (1, 1, 1))["tc"] == {
         "dice": 1.0,
         "hd95_mm": 0.0,
+        "found": False,
         "both_empty": True,
     }
 
@@ -44,7 +45,7 @@ def test_empty_in_both_is_right_and_said_so():
 def test_empty_in_one_is_the_diagonal(swap):
     pair = (cubes(), cubes(empty=True))
     result = score(*(pair[::-1] if swap else pair), (1, 1, 2))["et"]
-    assert result["dice"] == 0
+    assert (result["dice"], result["found"]) == (0, not swap)
     assert result["hd95_mm"] == pytest.approx((400 + 400 + 1600) ** 0.5)
 
 
@@ -56,6 +57,7 @@ def records():
             "region": region,
             "dice": value,
             "hd95_mm": 10 * value,
+            "found": True,
             "both_empty": False,
         }
         for study, value in enumerate((0.2, 0.4, 0.9))

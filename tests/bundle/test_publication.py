@@ -59,8 +59,8 @@ def records() -> list[dict]:
                 probabilities = torch.rand(500, generator=generator)
                 truth = torch.rand(500, generator=generator) < probabilities
                 record = {"study": f"s{study}", "subset": subset, "region": region, "dice": 0.2 + 0.3 * study}
-                scores = {"hd95_mm": 3.0, "both_empty": False, "histogram": logit_histogram(probabilities, truth)}
-                made.append(record | scores)
+                scores = {"hd95_mm": 3.0, "found": True, "both_empty": False}
+                made.append(record | scores | {"histogram": logit_histogram(probabilities, truth)})
     return made
 
 
@@ -150,4 +150,13 @@ def test_tables_of_other_weights_are_refused(files):
     content = json.loads(files["evaluation"].read_text())
     files["evaluation"].write_text(json.dumps(content | {"weights": "0" * 64}))
     with pytest.raises(StudyError, match="is about other weights"):
+        publish(**files)
+    assert not weights.WEIGHTS.exists()  # the weights before are still there
+
+
+def test_a_table_of_an_older_version_is_refused(files):
+    content = json.loads(files["validation"].read_text())
+    del content["records"][0]["found"]
+    files["validation"].write_text(json.dumps(content))
+    with pytest.raises(StudyError, match="of an older version"):
         publish(**files)

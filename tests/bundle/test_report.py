@@ -95,6 +95,7 @@ def test_a_report_says_what_was_used_and_what_was_missing():
 def test_the_summary_is_one_line_with_and_without_expectation():
     assert summary_line(report()).startswith("p7 [flair+t2]: ET 3.0 mL (expected Dice 0.50, here 0.80), WT")
     assert "Dice" not in summary_line(report(expected=None, estimated=None))
+    assert "(expected Dice 0.50), WT" in summary_line(report(estimated={"et": None, "wt": 0.8, "tc": 0.8}))
 
 
 def test_a_report_is_json(tmp_path):

@@ -84,3 +84,10 @@ def test_it_copes_without_an_evaluation(outcome):
     page = Page(html_of({**outcome.report, "expected_dice": None, "estimated_dice": None}, PNG))
     assert not page.open
     assert "whole tumour" in page.text
+
+
+def test_of_what_was_not_found_nothing_is_estimated(outcome):
+    estimated = {"et": None, "wt": 0.123, "tc": None}
+    text = Page(html_of({**outcome.report, "estimated_dice": estimated}, PNG)).text
+    assert "0.12" in text
+    assert "None" not in text
