@@ -75,10 +75,10 @@ def regress(
     doubt = (1 + torch.exp(-prior.abs() / DOUBT)) / 1.5
     there = (slice(None), *places.T)
     observed = features[there].T  # (N, C)
-    lacking = claims * SURE - prior[there].T.double().cpu()  # (N, 3)
-    doubted = doubt[there].T.double().cpu()
+    lacking = claims * SURE - prior[there].T.cpu().double()  # (N, 3); not every device knows double precision
+    doubted = doubt[there].T.cpu().double()
     distance = torch.cdist(places.double(), places.double()) * 2
-    difference = torch.cdist(observed.double(), observed.double()).square().cpu() / features.shape[0]
+    difference = torch.cdist(observed.cpu().double(), observed.cpu().double()).square() / features.shape[0]
     strengths = torch.zeros_like(lacking)
     for index, region in enumerate(REGIONS):
         said = claims[:, index].nonzero()[:, 0]

@@ -45,10 +45,14 @@ class Refiner:
         Raises:
             StudyError: a mark lies outside the image or contradicts another, or the study is too large to be kept.
         """
-        timings = dict(prepared.timings_s)
+        timings, warnings = dict(prepared.timings_s), list(prepared.warnings)
+        marks = marks.checked(prepared.shown.shape)
+        if prepared.label_map is None:
+            first = segmenter.segment(prepared).report
+            timings, warnings = first["timings_s"], first["warnings"]
+            del timings["total"], timings["report"]
         with timed(timings, "refinement"):
             label_map, raw = self.label_map(segmenter, prepared, marks)
-        warnings = list(prepared.warnings)
         result = segmenter.reported(prepared, label_map, raw, segmenter.device, timings, warnings)
         result.report["marks"] = len(marks)
         return result
@@ -56,12 +60,12 @@ class Refiner:
     def label_map(self, segmenter: Segmenter, prepared: PreparedStudy, marks: Marks) -> tuple[Tensor, Tensor]:
         """The label map ``(X, Y, Z)`` alone, and uncalibrated probabilities ``(3, X, Y, Z)``; raises likewise."""
         marks = marks.checked(prepared.shown.shape)
-        if prepared.label_map is None or prepared.decoded is None:
+        if prepared.label_map is None:
             segmenter.segment(prepared)
         if prepared.decoded is None or prepared.label_map is None:
             raise StudyError(
-                f"study {prepared.study} is too large for its features to be kept, so that it cannot be refined; "
-                "edit its label map by hand"
+                f"study {prepared.study} cannot be refined, for its features are not kept: it is too large, or was "
+                "segmented together with its mirror image; edit its label map by hand"
             )
         raw = segmenter.on_original_grid(self._logits(segmenter, prepared, marks), prepared.image)
         affine = prepared.affine.numpy()
@@ -79,7 +83,7 @@ class Refiner:
         size = prepared.image.shape[1:]
         _, inside = pad(torch.empty(1, 1, *size), segmenter.inferer.divisor)
         start = [side.start for side in inside[1:]]
-        seen = marks.moved(prepared.affine.numpy(), prepared.image.affine.numpy()).within(size)  # the brain's box
+        seen = marks.onto(prepared.affine.numpy(), prepared.image.affine.numpy(), size)  # the brain's box
         shifted = Marks(seen.voxels + start, seen.claims)
         with torch.inference_mode(), torch.autocast(device.type, dtype, dtype != torch.float32):
             return refine(self.network.to(device), prepared.decoded, shifted)[inside].cpu()

@@ -43,6 +43,18 @@ class Marks:
         moved = apply_affine(np.linalg.inv(target) @ affine, self.voxels) if len(self) else self.voxels
         return Marks(np.rint(moved).astype(np.int64), self.claims)
 
+    def onto(self, affine: NDArray, target: NDArray, shape: Sequence[int]) -> "Marks":
+        """The marks on another grid of ``shape``: each voxel once, and without what contradicts itself in one.
+
+        The grid's last voxels may end within a marked one: a mark up to a voxel beyond its border counts as on it.
+        """
+        moved = self.moved(affine, target)
+        voxels = moved.voxels.clip(0, np.asarray(shape) - 1)
+        beside = (np.abs(moved.voxels - voxels) <= 1).all(1)
+        voxels, inside, outside = Marks(voxels[beside], self.claims[beside])._by_voxel()
+        claims = inside.astype(np.int8) - outside
+        return Marks(voxels[claims.any(1)], claims[claims.any(1)])
+
     def within(self, shape: Sequence[int]) -> "Marks":
         """Those that lie within a grid of ``shape``."""
         seen = ((self.voxels >= 0) & (self.voxels < np.asarray(shape))).all(1)
@@ -70,14 +82,19 @@ class Marks:
                 f"the mark at {_told(self.voxels[outside][0])} lies outside the image of {_told(shape)} voxels; "
                 "remove it"
             )
-        voxels, index = np.unique(self.voxels, axis=0, return_inverse=True)
-        inside, outside_claims = (np.zeros((len(voxels), len(REGIONS)), bool) for _ in range(2))
-        np.logical_or.at(inside, index.ravel(), self.claims > 0)
-        np.logical_or.at(outside_claims, index.ravel(), self.claims < 0)
+        voxels, inside, outside_claims = self._by_voxel()
         both = (inside & outside_claims).any(1)
         if both.any():
             raise StudyError(f"two marks at {_told(voxels[both][0])} contradict each other; remove one of them")
-        return Marks(voxels, inside.astype(np.int8) - outside_claims.astype(np.int8))
+        return Marks(voxels, inside.astype(np.int8) - outside_claims)
+
+    def _by_voxel(self) -> tuple[NDArray[np.int64], NDArray[np.bool_], NDArray[np.bool_]]:
+        """Each voxel once, and what is said to be inside and to be outside there: ``(N, 3)`` each."""
+        voxels, index = np.unique(self.voxels, axis=0, return_inverse=True)
+        inside, outside = (np.zeros((len(voxels), len(REGIONS)), bool) for _ in range(2))
+        np.logical_or.at(inside, index.ravel(), self.claims > 0)
+        np.logical_or.at(outside, index.ravel(), self.claims < 0)
+        return voxels, inside, outside
 
 
 NO_MARKS = Marks(np.zeros((0, 3), np.int64), np.zeros((0, len(REGIONS)), np.int8))

@@ -136,6 +136,10 @@ class RefinementNet(nn.Module):
         return depth_to_space(self.head(activate(current)))
 
 
+MANY = 256
+"""Marks from which on ``near`` filters the whole grid instead of filling every mark's window."""
+
+
 def box_around(voxels: np.ndarray, size: Sequence[int], divisor: int = RefinementNet.divisor) -> tuple[slice, ...]:
     """The part of a grid of ``size``, multiples of ``divisor``, that holds every mark's window."""
     low = np.maximum(voxels.min(0) - WINDOW, 0) // divisor * divisor
@@ -161,8 +165,14 @@ def channels_of(distances: Tensor) -> Tensor:
 
 
 def near(voxels: np.ndarray, shape: Sequence[int], reach: Sequence[int]) -> Tensor:
-    """Boolean ``shape``: which voxels lie within ``reach`` of one of ``voxels`` ``(N, 3)`` along every axis."""
+    """Boolean ``shape``: which voxels lie within ``reach`` of one of ``voxels`` ``(N, 3)``, of it, along every axis."""
     mask = torch.zeros(*shape, dtype=torch.bool)
+    if len(voxels) > MANY:
+        mask[tuple(voxels.T)] = True
+        filled = mask.numpy().view(np.uint8)
+        for axis, far in enumerate(reach):
+            filled = ndimage.maximum_filter1d(filled, 2 * int(far) + 1, axis, mode="constant")
+        return torch.from_numpy(filled).bool()
     for voxel in voxels:
         window = zip(voxel, reach, strict=True)
         mask[tuple(slice(max(int(place) - far, 0), max(int(place) + far + 1, 0)) for place, far in window)] = True

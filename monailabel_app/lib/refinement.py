@@ -73,13 +73,12 @@ class RefinementTask(InferTask):
         Raises:
             StudyError: a mark, an option or the study cannot be used.
         """
-        opened = self.segmentation.open(request)
-        marks, label = self._marks(request, opened)
-        marks, prepared = marks.checked(opened.shape), opened.prepared
-        seen = marks.moved(opened.affine, prepared.affine.numpy()).within(prepared.shown.shape)
-        result = self.refiner(opened.segmenter, prepared, seen)
-        self.segmentation.keep(opened)
-        label_map, affine = opened.shown(result.label_map.numpy())
+        with self.segmentation.opened(request) as opened:
+            marks, label = self._marks(request, opened)
+            marks, prepared = marks.checked(opened.shape), opened.prepared
+            seen = marks.onto(opened.affine, prepared.affine.numpy(), prepared.shown.shape)
+            result = self.refiner(opened.segmenter, prepared, seen)
+        label_map, affine = opened.shown(result.label_map.numpy(), marks)
         label_map = marks.drawn_on(torch.from_numpy(label_map)).numpy()
         report = opened.report(result, label_map, affine) | {"marks": len(marks)}
         if opened.version.weights is not None:
@@ -113,7 +112,7 @@ def _points(name: str, points: Any) -> NDArray[np.int64]:
         return np.zeros((0, 3), np.int64)
     try:
         places = np.array(points, np.float64)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         places = np.zeros(0)
     if places.ndim != 2 or places.shape[1] != 3 or len(places) > MOST_MARKS or not (np.abs(places) < 1e6).all():
         raise StudyError(
@@ -129,7 +128,7 @@ def _scribbles(file: Any, label_info: Any, opened: OpenedStudy) -> tuple[NDArray
     values, affine = read_label_map(file)
     values = on_grid(values, affine, opened.shape, opened.affine)
     known = label_info if isinstance(label_info, list) else []
-    ids = {info.get("name"): info.get("id", info.get("idx")) for info in known if isinstance(info, Mapping)}
+    ids = {str(info.get("name")): info.get("id", info.get("idx")) for info in known if isinstance(info, Mapping)}
     # A viewer that does not say it numbers the scribbles after the labels.
     numbers = {"foreground_scribbles": len(LABEL_NAMES) + 2, "background_scribbles": len(LABEL_NAMES) + 1} | ids
     inside, outside = (np.argwhere(values == numbers[f"{name}_scribbles"]) for name in ("foreground", "background"))

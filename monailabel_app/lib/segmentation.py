@@ -1,7 +1,8 @@
 """Automatic segmentation for the viewer: any subset of a study's sequences, on the grid of the image it shows."""
 
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from copy import copy
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,10 +13,11 @@ import numpy as np
 import torch
 from cachetools import LRUCache
 from monai.data import MetaTensor
-from monai.transforms import KeepLargestConnectedComponent, SpatialResample
+from monai.transforms import SpatialResample
 from monai.utils import convert_to_numpy
 from monailabel.interfaces.tasks.infer_v2 import InferTask, InferType
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from lckd.calibration import soft_dice
 from lckd.datalist import Item, kind_of_file, study_from_files
@@ -24,10 +26,11 @@ from lckd.errors import StudyError
 from lckd.images import Image, read_image, write_image
 from lckd.inferer import StudyInferer
 from lckd.loading import LoadStudy
+from lckd.marks import NO_MARKS, Marks
 from lckd.postprocessing import NO_POSTPROCESSING, Postprocessing
 from lckd.report import volumes_ml
 from lckd.segmentation import PreparedStudy, Segmentation, Segmenter
-from lckd.sequences import SEQUENCE_NAMES, SEQUENCES, SUBSETS, parse_subset, reference_sequence, subset_name
+from lckd.sequences import REGIONS, SEQUENCE_NAMES, SEQUENCES, SUBSETS, parse_subset, reference_sequence, subset_name
 from lib.datastore import fingerprint, sequences_of
 from lib.recognition import guess_sequence
 from lib.versions import Version, WeightsVersions
@@ -100,16 +103,25 @@ class SegmentationTask(InferTask):
         Raises:
             StudyError: an option or the study cannot be used.
         """
-        opened = self.open(request)
-        result = opened.segmenter.segment(opened.prepared)
-        self.keep(opened)
+        with self.opened(request) as opened:
+            result = opened.segmenter.segment(opened.prepared)
         label_map, affine = opened.shown(result.label_map.numpy())
-        if opened.choice["postprocessing"] == LARGEST:
-            label_map = largest_lesion(label_map)
         return written(label_map, affine), opened.report(result, label_map, affine)
 
-    def open(self, request: Mapping[str, Any]) -> "OpenedStudy":
-        """The study of a request, prepared or kept, and what is to be done with it; raises as a call does."""
+    @contextmanager
+    def opened(self, request: Mapping[str, Any]) -> Iterator["OpenedStudy"]:
+        """The study of a request, and what is to be done with it; kept afterwards, even if the request is refused.
+
+        Raises:
+            StudyError: an option or the study cannot be used.
+        """
+        opened = self._open(request)
+        try:
+            yield opened
+        finally:
+            self._keep(opened)
+
+    def _open(self, request: Mapping[str, Any]) -> "OpenedStudy":
         options = {name: request.get(name, default) for name, default in self._config.items()}
         choice = {name: choose(name, options[name], accepted) for name, accepted in self._lists().items()}
         item = request.get("study") or hand_loaded(request["image"], choice["this volume is"], request.get("name"))
@@ -132,7 +144,7 @@ class SegmentationTask(InferTask):
         grid = None if str(file) == item.get(reference_sequence(subset)) else read_image(file)
         return OpenedStudy(key, segmenter, prepared, choice, version, grid, kept is not None)
 
-    def keep(self, opened: "OpenedStudy") -> None:
+    def _keep(self, opened: "OpenedStudy") -> None:
         """In the processor's memory, so that between two calls a GPU's is free."""
         kept = _on_device(opened.prepared, torch.device("cpu"))
         kept.timings_s = {}  # the next time nothing is loaded
@@ -185,8 +197,11 @@ class OpenedStudy:
         """Its voxels."""
         return tuple(self.prepared.shown.shape) if self.grid is None else self.grid.array.shape
 
-    def shown(self, label_map: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], NDArray]:
-        """A result on the grid of the image that the viewer shows, and its affine."""
+    def shown(self, label_map: NDArray[np.uint8], marks: Marks = NO_MARKS) -> tuple[NDArray[np.uint8], NDArray]:
+        """A result on the grid of the image that the viewer shows, and its affine; of lesions those that are wanted."""
+        if self.choice["postprocessing"] == LARGEST:
+            seen = marks.onto(self.affine, self.prepared.affine.numpy(), label_map.shape)
+            label_map = largest_lesion(label_map, seen)
         return on_grid(label_map, self.prepared.affine.numpy(), self.shape, self.affine), self.affine
 
     def report(self, result: Segmentation, label_map: NDArray[np.uint8], affine: NDArray) -> dict[str, Any]:
@@ -244,10 +259,13 @@ def on_grid(
     return convert_to_numpy(moved)[0].astype(np.uint8)
 
 
-def largest_lesion(label_map: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """``label_map`` without whatever does not hang together with the largest lesion."""
-    lesion = KeepLargestConnectedComponent(is_onehot=False)(torch.from_numpy(label_map > 0)[None].float())
-    return label_map * convert_to_numpy(lesion)[0].astype(np.uint8)
+def largest_lesion(label_map: NDArray[np.uint8], marks: Marks = NO_MARKS) -> NDArray[np.uint8]:
+    """``label_map`` without whatever hangs together neither with the largest lesion nor with a mark inside of one."""
+    lesions, count = ndimage.label(label_map > 0)
+    kept = np.zeros(count + 1, bool)
+    kept[np.bincount(lesions.ravel())[1:].argmax() + 1 if count else 0] = True
+    kept[lesions[tuple(marks.voxels[marks.claims[:, REGIONS.index("wt")] > 0].T)]] = True
+    return np.where(kept[lesions], label_map, 0).astype(np.uint8)
 
 
 def size_bytes(prepared: PreparedStudy) -> int:

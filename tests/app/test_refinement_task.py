@@ -6,11 +6,17 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
-from lib.refinement import REGION_OF
+from lib.refinement import REGION_OF, RefinementTask
+from lib.segmentation import SegmentationTask
+from lib.versions import WeightsVersions
 from monailabel.client.client import MONAILabelClient, MONAILabelClientException
+from monailabel.interfaces.tasks.infer_v2 import InferType
 from server_process import Server
 
+from lckd.datalist import find_studies
+from lckd.errors import StudyError
 from lckd.images import write_image
+from lckd.interaction import Refiner
 from lckd.simulation import simulate_study, write_study
 from lckd.weights import metadata
 
@@ -134,6 +140,7 @@ def test_a_submitted_label_says_that_it_was_made_with_clicks(client, server, sma
         ({"edema": [[1e300, 0, 0]]}, "accepted are voxel indices"),
         ({"edema": {"a": 1}}, "accepted are voxel indices"),
         ({"edema": "abc"}, "accepted are voxel indices"),
+        ({"edema": [[10**400, 0, 0]]}, "accepted are voxel indices"),
     ],
 )
 def test_marks_that_cannot_be_are_refused_with_a_sentence(client, params, told):
@@ -149,3 +156,37 @@ def test_a_label_that_is_none_is_refused(client, small_study, tmp_path):
     with pytest.raises(MONAILabelClientException) as refused:
         client.infer("lckd_scribbles", "a", {"selected_label_name": "edema"})
     assert "no scribbles were sent" in refused.value.msg
+
+
+# ---- without a server in between
+
+
+@pytest.fixture(scope="module")
+def clicks(tmp_path_factory) -> RefinementTask:
+    task = SegmentationTask(WeightsVersions(tmp_path_factory.mktemp("versions")))
+    return RefinementTask(task, Refiner(), InferType.DEEPEDIT)
+
+
+def test_a_refused_request_keeps_the_study(clicks, small_study, tmp_path):
+    (item,) = find_studies(write_study(small_study, tmp_path / "s", label=False))
+    request = {"image": item["t1ce"], "study": item}
+    with pytest.raises(StudyError, match="outside the image"):
+        clicks(request | {"marks": {"edema": [[99, 0, 0]]}})
+    file, report = clicks(request | {"marks": {"edema": [[3, 3, 3]]}})
+    Path(file).unlink()
+    assert report["cached"]
+
+
+def test_marks_that_touch_in_an_image_finer_than_the_reference_do_not_contradict_each_other(
+    clicks, small_study, tmp_path
+):
+    folder = write_study(small_study, tmp_path / "s", label=False)
+    (item,) = find_studies(folder)
+    coarse = small_study.images["t1ce"][::2, ::2, ::2]
+    write_image(item["t1ce"], coarse, small_study.affine @ np.diag([2.0, 2.0, 2.0, 1.0]))
+    marks = {"edema": [[20, 20, 20]], "background": [[21, 20, 20]]}
+    file, report = clicks({"image": item["flair"], "study": item, "marks": marks})
+    edited = np.asarray(nib.load(file).dataobj)
+    Path(file).unlink()
+    assert report["sequences"]["reference"] == "t1ce" and report["marks"] == 2
+    assert edited[20, 20, 20] == 2 and edited[21, 20, 20] == 0

@@ -13,6 +13,7 @@ from lib.versions import WeightsVersions
 from lckd.datalist import find_studies
 from lckd.errors import StudyError
 from lckd.images import Image, read_image, write_image
+from lckd.marks import region_marks
 from lckd.network import LCKDNet
 from lckd.sequences import LABELS, SEQUENCES
 from lckd.simulation import simulate_study, write_study
@@ -153,6 +154,10 @@ def test_the_largest_lesion_alone_is_left():
     label_map = np.zeros((9, 9, 9), np.uint8)
     label_map[:3, :3, :3], label_map[1, 1, 1], label_map[7, 7, 7] = 2, 3, 1
     assert np.unique(largest_lesion(label_map)).tolist() == [0, 2, 3]
+    label_map[8, 0, 8] = 1
+    marked = largest_lesion(label_map, region_marks("wt", True, [[7, 7, 7]]))
+    assert marked[7, 7, 7] == 1 and marked[8, 0, 8] == 0
+    assert not largest_lesion(np.zeros((3, 3, 3), np.uint8)).any()
 
 
 # ---- volumes loaded by hand

@@ -89,3 +89,25 @@ def test_a_mark_is_at_the_same_place_on_another_grid(voxel, yaw, pitch, spacing)
     moved = region_marks("wt", True, [voxel]).moved(affine, target)
     world = affine[:3, :3] @ voxel + affine[:3, 3]
     assert np.abs(moved.voxels[0] * 0.25 - world).max() <= 0.126
+
+
+@pytest.mark.parametrize(
+    ("pair", "claims"),  # of ET, WT and TC
+    [
+        ((region_marks("wt", True, [[2, 2, 2]]), region_marks("wt", False, [[3, 2, 2]])), [[-1, 0, -1]]),
+        ((region_marks("et", True, [[2, 2, 2]]), region_marks("et", False, [[3, 2, 2]])), [[0, 1, 1]]),
+        ((region_marks("et", True, [[2, 2, 2]]), region_marks("wt", False, [[3, 2, 2]])), []),
+        ((region_marks("et", True, [[2, 2, 2]]), region_marks("wt", True, [[3, 2, 2]])), [[1, 1, 1]]),
+    ],
+)
+def test_where_marks_meet_in_a_coarser_voxel_what_they_contradict_is_not_said(pair, claims):
+    coarse = np.diag([2.0, 2.0, 2.0, 1.0])
+    coarse[:3, 3] = 0.6
+    moved = total(pair).onto(np.eye(4), coarse, (4, 4, 4))
+    assert moved.claims.tolist() == claims
+    assert moved.voxels.tolist() == [[1, 1, 1]] * len(claims)
+
+
+def test_a_mark_that_the_border_cuts_counts_as_on_it():
+    moved = region_marks("wt", True, [[4, 0, 0], [5, 0, 0]]).onto(np.eye(4), np.eye(4), (4, 4, 4))
+    assert moved.voxels.tolist() == [[3, 0, 0]]

@@ -10,6 +10,7 @@ from lckd.inferer import availability_of
 from lckd.interaction import Refiner
 from lckd.marks import NO_MARKS, label_marks, region_marks, total
 from lckd.refinement import (
+    MANY,
     WINDOW,
     Decoded,
     RefinementNet,
@@ -18,6 +19,7 @@ from lckd.refinement import (
     decode,
     distances_to,
     in_windows,
+    near,
     refine,
 )
 from lckd.segmentation import Segmenter
@@ -162,12 +164,32 @@ class TestRules:
         result = refiner(segmenter, prepared, region_marks("wt", True, [[16, 18, 16]]))
         assert result.report["marks"] == 1
 
+    def test_what_the_segmentation_warned_of_is_told(self, segmenter, refiner, prepared, monkeypatch):
+        plain = segmenter.infer
+
+        def warning(study, warnings):
+            warnings.append("little memory")
+            return plain(study, warnings)
+
+        monkeypatch.setattr(segmenter, "infer", warning)
+        report = refiner(segmenter, prepared, region_marks("wt", True, [[16, 18, 16]])).report
+        assert report["warnings"] == [*prepared.warnings, "little memory"]
+        assert {"load", "refinement", "total"} < set(report["timings_s"])
+
     def test_marks_that_cannot_be_are_refused(self, segmenter, refiner, prepared):
         with pytest.raises(StudyError, match="outside the image"):
             refiner(segmenter, prepared, region_marks("wt", True, [[99, 0, 0]]))
         contradiction = total([region_marks("wt", True, [[1, 1, 1]]), region_marks("wt", False, [[1, 1, 1]])])
         with pytest.raises(StudyError, match="contradict"):
             refiner(segmenter, prepared, contradiction)
+
+
+def test_many_marks_have_the_windows_of_each_of_them():
+    voxels = np.random.default_rng(0).integers(0, 30, (MANY + 1, 3))
+    voxels[:, 0] //= 4
+    parts = [near(part, (50, 40, 30), (5, 9, 2)) for part in np.array_split(voxels, 3)]
+    assert torch.equal(near(voxels, (50, 40, 30), (5, 9, 2)), parts[0] | parts[1] | parts[2])
+    assert not near(voxels, (50, 40, 30), (5, 9, 2)).all()
 
 
 @pytest.mark.parametrize(
