@@ -203,18 +203,22 @@ def in_windows(marks: Marks, box: tuple[slice, ...]) -> Tensor:
 
 
 def change_of_logits(network: nn.Module, decoded: Decoded, marks: Marks, box: tuple[slice, ...]) -> Tensor:
-    """What marks add to the logits within ``box``, which holds them: ``(3, ...)`` in float32."""
+    """What marks add to the logits within ``box``, which holds them: ``(3, ...)`` in float32.
+
+    However sure the network was, there it is no surer than a mark: what is regressed is regressed from there.
+    """
     half = tuple(slice(side.start // 2, side.stop // 2) for side in box)
     features = decoded.features[(slice(None), *half)]
-    logits = decoded.logits[(slice(None), *box)][None]
-    prior = F.avg_pool3d(logits.float(), 2)[0]
+    logits = decoded.logits[(slice(None), *box)][None].float()
+    prior = F.avg_pool3d(logits, 2)[0]
     regressed = regress(features, decoded.variance, prior, marks, box, reach_of(marks, decoded.t1ce))
     seen = logits, channels_of(distances_to(marks, box))[None], regressed.flatten(0, 1)[None]
     learned = network(*(tensor.to(features) for tensor in seen))[0].float()
     for index, region in enumerate(REGIONS):
         if not decoded.t1ce and region not in LEARNED_WITHOUT_T1CE:
             learned[index] = 0
-    return learned + F.interpolate(regressed.sum(0)[None], scale_factor=2, mode="trilinear")[0]
+    surer = (logits - logits.clamp(-SURE, SURE))[0]
+    return learned - surer + F.interpolate(regressed.sum(0)[None], scale_factor=2, mode="trilinear")[0]
 
 
 def _zero(convolution: nn.Conv3d) -> None:

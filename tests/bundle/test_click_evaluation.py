@@ -68,6 +68,8 @@ def test_a_bad_study_loses_nothing_of_the_others(evaluated, small_study, tmp_pat
         evaluation.run(find_studies(tmp_path / "studies"))
     records = json.loads((tmp_path / "out" / "clicks.json").read_text())["records"]
     assert {row["study"] for row in records} == {"good"}
+    with pytest.raises(StudyError, match="1 of 1 studies were not evaluated: bad"):
+        evaluation.run(find_studies(tmp_path / "studies" / "bad"))
 
 
 def test_the_table_counts_clicks_to_a_dice():

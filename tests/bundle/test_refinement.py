@@ -69,6 +69,21 @@ class TestNetwork:
             )
         assert without > 2 * with_it > 0
 
+    def test_a_mark_is_heard_where_the_network_was_very_sure(self, decoded):
+        marks = region_marks("wt", True, [[40, 16, 16]])
+        with torch.inference_mode():
+            sure, very_sure = (
+                refine(
+                    RefinementNet().eval(),
+                    Decoded(torch.zeros_like(decoded.features), torch.full_like(decoded.logits, logit), t1ce=True),
+                    marks,
+                )
+                for logit in (-8.0, -30.0)
+            )
+        inside = in_windows(marks, tuple(slice(0, side) for side in sure.shape[1:]))
+        torch.testing.assert_close(very_sure[:, inside], sure[:, inside], atol=1e-4, rtol=1e-4)
+        assert (very_sure[:, ~inside] == -30).all() and (very_sure[REGIONS.index("wt")] > 0).sum() > 100
+
     def test_features_are_measured_by_how_they_vary_in_the_tumour(self, decoded):
         logits = torch.full_like(decoded.logits, -1.0)
         logits[REGIONS.index("wt"), :40] = 1
