@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 from monai.bundle import ConfigParser
 
+from lckd.errors import sentences
 from lckd.files import write_json
 from lckd.sequences import REGIONS
 from lckd.training import TRAIN, run_training
@@ -92,4 +93,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with sentences():
+        main()

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import torch
 
+from lckd.errors import sentences
 from lckd.weights import AVERAGED
 
 
@@ -25,4 +26,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with sentences():
+        main()

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from lckd.errors import sentences
 from lckd.images import Image
 from lckd.pacs.brain_extraction import extract_brain
 from lckd.pacs.simulated_head import SimulatedHead, simulate_head
@@ -50,4 +51,5 @@ def simulated(seed: int) -> tuple[SimulatedHead, NDArray[np.bool_]]:
 
 
 if __name__ == "__main__":
-    main()
+    with sentences():
+        main()

@@ -20,6 +20,7 @@ from scipy import ndimage
 from tqdm import tqdm
 
 from lckd.datalist import find_studies
+from lckd.errors import sentences
 from lckd.images import Image, read_image
 from lckd.pacs.registration import Grid, resample
 from lckd.sequences import SEQUENCES
@@ -116,4 +117,5 @@ def surface_of(distance: NDArray, affine: NDArray) -> tuple[NDArray[np.float64],
 
 
 if __name__ == "__main__":
-    main()
+    with sentences():
+        main()

@@ -18,6 +18,7 @@ from tqdm import tqdm
 
 from lckd.click_evaluation import SUBSETS
 from lckd.datalist import find_studies
+from lckd.errors import sentences
 from lckd.evaluation import table_row
 from lckd.inferer import availability_of, pad
 from lckd.loading import LoadStudy
@@ -117,4 +118,5 @@ def main(studies: str) -> None:
 
 
 if __name__ == "__main__":
-    fire.Fire(main)
+    with sentences():
+        fire.Fire(main)

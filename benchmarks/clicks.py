@@ -18,6 +18,7 @@ from torch import Tensor
 
 from lckd.click_evaluation import CLICKS, ClickEvaluation, Correct
 from lckd.datalist import find_studies
+from lckd.errors import sentences
 from lckd.interaction import Refiner
 from lckd.marks import Marks, region_marks
 from lckd.refinement import WINDOW
@@ -120,4 +121,5 @@ def main(
 
 
 if __name__ == "__main__":
-    fire.Fire(main)
+    with sentences():
+        fire.Fire(main)

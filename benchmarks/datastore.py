@@ -19,6 +19,7 @@ from monailabel.config import settings
 from monailabel.interfaces.app import MONAILabelApp
 from monailabel.interfaces.utils.app import app_instance
 
+from lckd.errors import sentences
 from lckd.images import write_image
 from lckd.sequences import SUBSETS
 
@@ -81,4 +82,5 @@ def seconds(call: Callable[[], Any], repeats: int) -> float:
 
 
 if __name__ == "__main__":
-    main()
+    with sentences():
+        main()

@@ -13,6 +13,7 @@ from monai.metrics import compute_dice
 from tqdm import tqdm
 
 from lckd.datalist import find_studies
+from lckd.errors import sentences
 from lckd.evaluation import table_row
 from lckd.postprocessing import NO_POSTPROCESSING, Postprocessing
 from lckd.report import voxel_ml_of
@@ -66,4 +67,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with sentences():
+        main()

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from lckd.datalist import find_studies
+from lckd.errors import sentences
 from lckd.files import write_json
 from lckd.images import Image, read_image
 from lckd.sequences import SEQUENCES
@@ -99,4 +100,5 @@ def report(title: str, truth: NDArray, guesses: NDArray) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with sentences():
+        main()

@@ -19,6 +19,7 @@ from scipy.spatial.transform import Rotation
 from tqdm import tqdm
 
 from lckd.datalist import find_studies
+from lckd.errors import sentences
 from lckd.images import Image, looks_skull_stripped, read_image
 from lckd.pacs.registration import Grid, Registration, head_mask, register, resample
 from lckd.pacs.simulated_head import simulate_head
@@ -161,4 +162,5 @@ def print_row(kind: str, errors: list[float], seconds: list[float], refused: int
 
 
 if __name__ == "__main__":
-    main()
+    with sentences():
+        main()

@@ -25,6 +25,7 @@ from lckd.committee import Committee
 from lckd.datalist import find_split
 from lckd.decoder import Decoder
 from lckd.encoder import Encoder
+from lckd.errors import sentences
 from lckd.evaluation import table_row
 from lckd.inferer import availability_of, pad
 from lckd.loading import LoadStudy
@@ -94,4 +95,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with sentences():
+        main()

@@ -22,6 +22,7 @@ import requests
 from monailabel.client.client import MONAILabelClient
 
 from lckd.benchmark_server import serving
+from lckd.errors import sentences
 from lckd.simulation import simulate_study, write_study
 
 STUDIES = {"four": ("flair", "t1", "t1ce", "t2"), "two": ("flair", "t2"), "one": ("t1",)}
@@ -108,4 +109,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with sentences():
+        main()

@@ -18,6 +18,7 @@ from lckd.blocks import DecoderBlock, EncoderBlock
 from lckd.datalist import find_studies
 from lckd.decoder import Decoder
 from lckd.encoder import Encoder
+from lckd.errors import sentences
 from lckd.inferer import decode_subset, encode_study, pad
 from lckd.network import LCKDNet
 from lckd.segmentation import Segmenter
@@ -125,4 +126,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with sentences():
+        main()
