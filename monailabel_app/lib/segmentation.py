@@ -261,7 +261,7 @@ def on_grid(
 
 def largest_lesion(label_map: NDArray[np.uint8], marks: Marks = NO_MARKS) -> NDArray[np.uint8]:
     """``label_map`` without whatever hangs together neither with the largest lesion nor with a mark inside of one."""
-    lesions, count = ndimage.label(label_map > 0)
+    lesions, count = ndimage.label(label_map > 0, np.ones((3, 3, 3)))  # corners touch, too
     kept = np.zeros(count + 1, bool)
     kept[np.bincount(lesions.ravel())[1:].argmax() + 1 if count else 0] = True
     kept[lesions[tuple(marks.voxels[marks.claims[:, REGIONS.index("wt")] > 0].T)]] = True

@@ -153,7 +153,9 @@ def test_sequences_that_the_study_lacks_cannot_be_chosen(task, items):
 def test_the_largest_lesion_alone_is_left():
     label_map = np.zeros((9, 9, 9), np.uint8)
     label_map[:3, :3, :3], label_map[1, 1, 1], label_map[7, 7, 7] = 2, 3, 1
+    label_map[3, 3, 3] = 2  # touches with a corner
     assert np.unique(largest_lesion(label_map)).tolist() == [0, 2, 3]
+    assert largest_lesion(label_map)[3, 3, 3] == 2
     label_map[8, 0, 8] = 1
     marked = largest_lesion(label_map, region_marks("wt", True, [[7, 7, 7]]))
     assert marked[7, 7, 7] == 1 and marked[8, 0, 8] == 0
