@@ -102,10 +102,9 @@ class ClickEvaluation:
                 failures[item["study"]] = str(error)
         for study, failure in failures.items():
             tqdm.write(f"{study}: FAILED: {failure}", file=sys.stderr)
-        if not records and not failures:
-            raise StudyError("no study has a label map and one of the subsets that are evaluated")
         if not records:
-            raise StudyError(not_evaluated(failures, len(items)))
+            nothing = "no study has a label map and one of the subsets that are evaluated"
+            raise StudyError(not_evaluated(failures, len(items)) if failures else nothing)
         weights = {"network": self.segmenter.weights["sha256"], "refinement": self.refiner.sha256}
         result = {"weights": weights, "records": records}
         with write_folder(self.output_dir) as folder:
