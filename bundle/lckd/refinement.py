@@ -217,7 +217,7 @@ def change_of_logits(network: nn.Module, decoded: Decoded, marks: Marks, box: tu
     for index, region in enumerate(REGIONS):
         if not decoded.t1ce and region not in LEARNED_WITHOUT_T1CE:
             learned[index] = 0
-    surer = (logits - logits.clamp(-SURE, SURE))[0]
+    surer = F.softshrink(logits[0], SURE)  # by how much a logit is beyond a mark's
     return learned - surer + F.interpolate(regressed.sum(0)[None], scale_factor=2, mode="trilinear")[0]
 
 
