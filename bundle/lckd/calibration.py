@@ -15,8 +15,7 @@ from scipy.optimize import lsq_linear, minimize_scalar
 from scipy.special import expit
 from torch import Tensor
 
-from lckd.sequences import REGIONS
-from lckd.transforms import regions_of
+from lckd.sequences import LABELS, REGION_LABELS, REGIONS
 
 LIMIT, BINS = 10.0, 80
 """Logits beyond the limit count as at it; bins are a quarter wide and none crosses zero, the threshold."""
@@ -172,11 +171,12 @@ class Calibration:
         lines = self.dice_line.get(subset)
         if lines is None:
             return None
-        found = regions_of(label_map[None]).flatten(1).any(1).tolist()
+        labels = {value for value in LABELS.values() if bool((label_map == value).any())}
+        found = [region for region in lines if labels.intersection(REGION_LABELS[region])]
         return {
             # Voxels of probability zero, all those outside the brain, would add nothing.
-            region: self.on_line(subset, region, soft_dice(channel[channel > 0])) if there and region in lines else None
-            for region, channel, there in zip(REGIONS, probabilities.numpy(), found, strict=True)
+            region: self.on_line(subset, region, soft_dice(channel[channel > 0])) if region in found else None
+            for region, channel in zip(REGIONS, probabilities.numpy(), strict=True)
         }
 
     def on_line(self, subset: str, region: str, estimate: float) -> float:
